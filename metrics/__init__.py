@@ -1,0 +1,1 @@
+"""Images in, numbers out: the judges and the statistics. Knows nothing of the generator."""

@@ -1,0 +1,1 @@
+"""Show: tables, plots and the page. Reads records only."""

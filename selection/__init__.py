@@ -1,0 +1,1 @@
+"""Choose: measure candidates, rank them, search merges and seeds, submit."""
