@@ -125,6 +125,8 @@ class Measurement:
     """Name of the composite's formula (`A`, `B`, `jittor3`)."""
     protocol: Mapping[str, Any]
     """Every judge's name and hash, sizes, resize rules, JPEG settings: what must agree before two numbers may be compared."""
+    observations: str
+    """Key of the per-image observations behind the numbers, in `features/`, and of the panel's images in `samples/`."""
     seconds: float
     """Wall-clock time that it took."""
     device: str

@@ -78,12 +78,12 @@ class Run:
 
     @property
     def features(self) -> Path:
-        """Folder of per-image observations, by content key."""
+        """Folder of per-image observations: `KEY/0000.npz`, `KEY/0001.npz`, ... hold consecutive label maps, one row an image."""
         return self.path / "features"
 
     @property
     def samples(self) -> Path:
-        """Folder of the panel's images as they were judged: `CANDIDATE_KEY/STEM.jpg`."""
+        """Folder of the panel's images as they were judged: `KEY/STEM.jpg`, with the key of the observations."""
         return self.path / "samples"
 
     @property
@@ -111,8 +111,8 @@ class Run:
         return self.checkpoints / (f"epoch_{int(name):04d}.safetensors" if name.isdigit() else f"{name}.safetensors")
 
     def checkpoint_names(self) -> list[str]:
-        """Names of the checkpoints that are there, epochs first, in order."""
-        names = (path.stem for path in self.checkpoints.glob("*.safetensors") if not path.name.startswith("."))
+        """Names of the checkpoints that are there whole (the manifest is written last), epochs first, in order."""
+        names = (path.stem for path in self.checkpoints.glob("*.json") if not path.name.startswith("."))
         return sorted((str(int(name.removeprefix("epoch_"))) if name.startswith("epoch_") else name for name in names), key=epoch_order)
 
     def record_command(self, arguments: Sequence[str]) -> None:
