@@ -1,4 +1,4 @@
-"""What a judge is, and the panel of judges that together observe what every score is made of.
+"""What a judge is, and the set of judges that together observe what every score is made of.
 
 A judge turns images and the label maps they were drawn for into observations: arrays with one row an image. Statistics are functions of
 stored observations, so that any of them can be had again without an image. Observations, N images and C classes:
@@ -56,7 +56,7 @@ class FeatureJudge(Judge, Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Panel:
+class Judges:
     """The judges that score together. One judge may serve in several places; it then looks at an image only once."""
 
     name: str

@@ -12,7 +12,7 @@ from apfgan.records import Estimate
 class Measured:
     """A statistic of N images, linearised: were image i drawn a little more often, the value would move along `influence[i]`.
 
-    For a mean the influence is the image's value minus the mean; for a Fréchet distance see `metrics.frechet`. Influences of one panel
+    For a mean the influence is the image's value minus the mean; for a Fréchet distance see `metrics.frechet`. Influences over one set
     of images may be subtracted (two candidates, same label maps) or combined (a composite) image by image.
     """
 
