@@ -1,0 +1,400 @@
+"""A data set on disk: its pairs, what is wrong with it, and the batches that training draws from it.
+
+    DATA/train/imgs/NAME.jpg      photos
+    DATA/train/labels/NAME.png    their label maps, of the same size
+    DATA/test/labels/NAME.png     label maps to generate photos for
+
+N images, H×W pixels; photos of a batch are float32 (N, 3, H, W) in [-1, 1], label maps are integer (N, H, W) ids. Numpy only.
+"""
+
+import os
+import re
+import unicodedata
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from apfgan.config import DataConfig
+from apfgan.errors import DataError
+from apfgan.files import hash_file, hash_value
+from apfgan.images import read_label_map, read_photo, resize_label_map, resize_photo, shown
+from apfgan.labels import Classes
+from apfgan.progress import SILENT, Progress
+
+_PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
+_LABEL_SUFFIXES = (".png",)
+_PROBLEMS_SHOWN = 20
+_THREADS = min(8, os.cpu_count() or 1)  # Pillow lets other threads run while it decodes
+_INTENSITIES = (np.arange(256, dtype=np.float32) / np.float32(255) - np.float32(0.5)) / np.float32(0.5)
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+class Problem(NamedTuple):
+    """Something that makes a data set unusable."""
+
+    path: Path
+    """The file or folder that it is about."""
+    message: str
+    """What is wrong, and what to do; does not repeat the path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A photo and its label map."""
+
+    stem: str
+    """Their name, without folder and suffix."""
+    photo: Path
+    label_map: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one training step sees."""
+
+    photos: np.ndarray
+    """float32 (N, 3, H, W) in [-1, 1]."""
+    label_maps: np.ndarray
+    """uint8 or uint16 (N, H, W)."""
+    stems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelCounts:
+    """What a folder of label maps holds."""
+
+    maps: int
+    """Label maps that could be read."""
+    sizes: dict[tuple[int, int], int]
+    """How many maps have each (width, height)."""
+    class_pixels: tuple[int, ...]
+    """Pixels of each class."""
+    class_maps: tuple[int, ...]
+    """Maps in which each class occurs."""
+    ignored_pixels: int
+
+
+@dataclass(frozen=True, slots=True)
+class DataReport:
+    """Everything that `check_dataset` found."""
+
+    train: LabelCounts
+    test: LabelCounts | None
+    """None: there is no DATA/test/labels."""
+    problems: tuple[Problem, ...]
+
+    def raise_problems(self) -> None:
+        """Raise a `DataError` if there are problems: it counts them all and shows the first 20."""
+        _raise(self.problems)
+
+
+def find_pairs(data: Path) -> list[Pair]:
+    """The training pairs of `data`, matched by name, in natural order (2 before 10).
+
+    Raises `DataError` that collects every missing partner, doubtful name and unreadable entry.
+    """
+    pairs, problems = _scan_pairs(data)
+    _raise(problems)
+    return pairs
+
+
+def find_photos(folder: Path) -> list[Path]:
+    """The photos in `folder`, in natural order; raises `DataError` with every entry that cannot be one, or when there are none."""
+    photos, problems = _scan(folder, "photo", _PHOTO_SUFFIXES)
+    _raise(problems)
+    return photos
+
+
+def find_label_maps(folder: Path) -> list[Path]:
+    """The label maps in `folder`, in natural order; raises `DataError` with every entry that cannot be one, or when there are none."""
+    label_maps, problems = _scan(folder, "label map", _LABEL_SUFFIXES)
+    _raise(problems)
+    return label_maps
+
+
+def check_dataset(data: Path, classes: Classes, *, progress: Progress = SILENT) -> DataReport:
+    """Decode every file of `data` and report all that is wrong, with the class counts of what is right."""
+    pairs, problems = _scan_pairs(data)
+    test: list[Path] = []
+    test_folder = data / "test" / "labels"
+    if test_folder.exists():
+        test, test_problems = _scan(test_folder, "label map", _LABEL_SUFFIXES)
+        problems += test_problems
+
+    train_counts, test_counts = _Counter(classes), _Counter(classes)
+    with progress.task("check", len(pairs) + len(test), unit="files") as task:
+        for counter, examined in (
+            (train_counts, _in_threads(partial(_examine_pair, classes=classes), pairs)),
+            (test_counts, _in_threads(partial(_examine_label_map, classes=classes), test)),
+        ):
+            for counted, found in examined:
+                problems += found
+                if counted is not None:
+                    counter.add(counted)
+                task.advance()
+    return DataReport(train_counts.total(), test_counts.total() if test_folder.exists() else None, tuple(problems))
+
+
+def check_label_maps(paths: Sequence[Path], classes: Classes) -> None:
+    """Decode every label map and raise one `DataError` for all that cannot be used."""
+    examined = _in_threads(partial(_examine_label_map, classes=classes), paths)
+    _raise([problem for _, problems in examined for problem in problems])
+
+
+class TrainingPairs:
+    """The training set, as shuffled batches of resized, cropped and mirrored pairs."""
+
+    def __init__(self, pairs: Sequence[Pair], config: DataConfig) -> None:
+        if not pairs:
+            raise DataError("there are no training pairs: put photos into DATA/train/imgs and their label maps into DATA/train/labels")
+        self.pairs = tuple(pairs)
+        self.config = config
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of every file's bytes and name; the same for a copy or another order, another for one changed pixel."""
+        photos, label_maps = ([pair.photo for pair in self.pairs], [pair.label_map for pair in self.pairs])
+        return hash_value([hash_photos(photos), hash_label_maps(label_maps)])
+
+    def batch_count(self, batch: int) -> int:
+        """Batches in an epoch: the last incomplete one is dropped, unless it is the only one."""
+        return max(1, len(self) // batch)
+
+    def batches(self, epoch: int, *, batch: int, seed: int) -> Iterator[Batch]:
+        """The batches of an epoch. They follow from `seed`, `epoch` and the pairs' order alone, however many threads decode them.
+
+        Raises the `DataError` of the first file that cannot be used, at its batch.
+        """
+        order = _generator(seed, epoch, 0).permutation(len(self))
+        wanted = [int(index) for index in order[: batch * self.batch_count(batch)]]
+        with closing(_in_threads(partial(self._sample, epoch, seed=seed), wanted)) as samples:
+            members: list[tuple[np.ndarray, np.ndarray, str]] = []
+            size = min(batch, len(self))
+            for sample in samples:
+                members.append(sample)
+                if len(members) == size:
+                    photos, label_maps, stems = zip(*members, strict=True)
+                    yield Batch(np.stack(photos), np.stack(label_maps), stems)
+                    members = []
+
+    def _sample(self, epoch: int, index: int, *, seed: int) -> tuple[np.ndarray, np.ndarray, str]:
+        pair, config = self.pairs[index], self.config
+        photo, label_map = _read_pair(pair, config.label_classes)
+        width, height = load_size((photo.shape[1], photo.shape[0]), config)
+        draw = _generator(seed, epoch, 1 + index)
+        x, y = int(draw.integers(0, width - config.width, endpoint=True)), int(draw.integers(0, height - config.height, endpoint=True))
+        mirrored = bool(draw.random() > 0.5)
+        photo, label_map = training_crop(photo, label_map, config, x=x, y=y, flip=config.flip and mirrored)
+        return _INTENSITIES[photo.transpose(2, 0, 1)], label_map, pair.stem
+
+
+def load_size(photo_size: tuple[int, int], config: DataConfig) -> tuple[int, int]:
+    """The (width, height) to which a training photo of `photo_size` is resized before the crop.
+
+    The smallest that keeps its shape and covers `load_width` and the height that goes with it. The original's 1024x768 photos become 572x429,
+    as they did there; it gave photos of another shape the same width and failed or stretched later.
+    """
+    width, height = photo_size
+    cover_width, cover_height = config.load_width, config.load_width * config.height // config.width
+    if width * cover_height <= height * cover_width:
+        return cover_width, height * cover_width // width
+    return width * cover_height // height, cover_height
+
+
+def training_crop(photo: np.ndarray, label_map: np.ndarray, config: DataConfig, *, x: int, y: int, flip: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The part of a pair that training sees: resized to `load_size`, cut to the generator's size at (`x`, `y`), mirrored if `flip`.
+
+    Takes and returns uint8 (H, W, 3) and integer (H, W). The original draws x in 0..60 and keeps y at 0 (spec: method, 9); `TrainingPairs`
+    draws both, since the rows below are as good as the ones above.
+    """
+    size = load_size((photo.shape[1], photo.shape[0]), config)
+    window = (slice(y, y + config.height), slice(x, x + config.width))
+    photo, label_map = resize_photo(photo, size)[window], resize_label_map(label_map, size)[window]
+    return (photo[:, ::-1], label_map[:, ::-1]) if flip else (photo, label_map)
+
+
+def load_label_map(path: Path, config: DataConfig) -> np.ndarray:
+    """The label map in `path` at the generator's size, (height, width) ids: what is drawn, and what the drawing is judged by."""
+    return resize_label_map(read_label_map(path, config.label_classes), (config.width, config.height))
+
+
+def hash_label_maps(paths: Iterable[Path]) -> str:
+    """Hash of a set of label maps: of each one's name and bytes, whatever their folder and order."""
+    return _hash_named_files(paths)
+
+
+def hash_photos(paths: Iterable[Path]) -> str:
+    """Hash of a set of photos: of each one's name and bytes, whatever their folder and order."""
+    return _hash_named_files(paths)
+
+
+def _hash_named_files(paths: Iterable[Path]) -> str:
+    named = list(paths)
+    hashes = _in_threads(hash_file, named)
+    # ascii() also takes names whose bytes are no text.
+    return hash_value(sorted([ascii(unicodedata.normalize("NFC", path.stem)), content] for path, content in zip(named, hashes, strict=True)))
+
+
+def _generator(seed: int, epoch: int, purpose: int) -> np.random.Generator:
+    """Draws that follow from these three numbers only: nothing needs saving for a killed training to go on alike."""
+    return np.random.default_rng([seed % 2**64, epoch, purpose])
+
+
+def _in_threads(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Generator[_Result, None, None]:
+    """`work` of each item, in order, computed a bounded number of items ahead; stopping early abandons the rest."""
+    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="data")
+    pending: deque[Future[_Result]] = deque()
+    try:
+        for item in items:
+            pending.append(pool.submit(work, item))
+            if len(pending) > 4 * _THREADS:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _read_pair(pair: Pair, classes: Classes) -> tuple[np.ndarray, np.ndarray]:
+    photo, label_map = read_photo(pair.photo), read_label_map(pair.label_map, classes)
+    _check_sizes(pair, photo.shape, label_map.shape)
+    return photo, label_map
+
+
+def _check_sizes(pair: Pair, photo: tuple[int, ...], label_map: tuple[int, ...]) -> None:
+    """Raise `DataError` unless both array shapes have the same height and width."""
+    if photo[:2] != label_map[:2]:
+        raise DataError(
+            f"{shown(pair.photo)}: is {photo[1]}x{photo[0]}, but its label map {shown(pair.label_map)} is {label_map[1]}x{label_map[0]}; "
+            "they must cover the same pixels"
+        )
+
+
+def _scan_pairs(data: Path) -> tuple[list[Pair], list[Problem]]:
+    photos, photo_problems = _scan(data / "train" / "imgs", "photo", _PHOTO_SUFFIXES)
+    label_maps, label_problems = _scan(data / "train" / "labels", "label map", _LABEL_SUFFIXES)
+    problems = photo_problems + label_problems
+    photo_of = {_normal(path): path for path in photos}
+    label_map_of = {_normal(path): path for path in label_maps}
+    if photos and label_maps:
+        for name, path in photo_of.items():
+            if name not in label_map_of:
+                problems.append(Problem(path, f"has no label map {shown(data / 'train' / 'labels' / f'{name}.png')}"))
+        for name, path in label_map_of.items():
+            if name not in photo_of:
+                problems.append(Problem(path, f"has no photo {shown(data / 'train' / 'imgs' / f'{name}.jpg')}"))
+    return [Pair(path.stem, photo_of[name], path) for name, path in label_map_of.items() if name in photo_of], problems
+
+
+def _scan(folder: Path, kind: str, suffixes: tuple[str, ...]) -> tuple[list[Path], list[Problem]]:
+    """The usable files of a folder in natural order, and what is wrong with the others. Hidden files (temporaries too) do not count."""
+    try:
+        entries = sorted((entry for entry in folder.iterdir() if not entry.name.startswith(".")), key=_natural)
+    except OSError as error:
+        return [], [Problem(folder, f"cannot be listed: {error.strerror}; a data set needs train/imgs, train/labels and, to generate, test/labels")]
+    files: list[Path] = []
+    problems: list[Problem] = []
+    first_with: dict[str, Path] = {}
+    for entry in entries:
+        suffix = entry.suffix.lower()
+        if suffix not in _PHOTO_SUFFIXES:
+            continue
+        if not entry.is_file():
+            problems.append(Problem(entry, "is not a file (a folder, a pipe, or a link that leads nowhere); remove it"))
+        elif suffix not in suffixes:
+            problems.append(Problem(entry, "is a JPEG: label maps must be PNG, because JPEG changes the ids along every class edge"))
+        elif (first := first_with.setdefault(_normal(entry).casefold(), entry)) is not entry:
+            problems.append(Problem(entry, f"has the same name as {shown(first)}, but for letter case or suffix; rename or remove one"))
+        else:
+            files.append(entry)
+    if not files and not problems:
+        problems.append(Problem(folder, f"holds no {kind} ({', '.join(suffixes)})"))
+    return files, problems
+
+
+def _natural(path: Path) -> tuple[list[str | int], str]:
+    parts = re.split(r"([0-9]+)", path.name)
+    return [int(part) if index % 2 else part for index, part in enumerate(parts)], path.name
+
+
+def _normal(path: Path) -> str:
+    """The name by which partners find each other: file systems store accents composed or decomposed."""
+    return unicodedata.normalize("NFC", path.stem)
+
+
+def _raise(problems: Sequence[Problem]) -> None:
+    if problems:
+        listed = "\n".join(f"  {shown(path)}: {message}" for path, message in problems[:_PROBLEMS_SHOWN])
+        more = f"\n  ... and {len(problems) - _PROBLEMS_SHOWN} more" if len(problems) > _PROBLEMS_SHOWN else ""
+        raise DataError(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in the data:\n{listed}{more}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """One label map's shape (height, width), and pixels of each id."""
+
+    shape: tuple[int, ...]
+    pixels: np.ndarray
+
+
+class _Counter:
+    """Adds up `_Counted`."""
+
+    def __init__(self, classes: Classes) -> None:
+        self.classes = classes
+        self.sizes: Counter[tuple[int, int]] = Counter()
+        self.pixels = np.zeros(len(classes), dtype=np.int64)
+        self.maps = np.zeros(len(classes), dtype=np.int64)
+        self.ignored = 0
+
+    def add(self, counted: _Counted) -> None:
+        known = counted.pixels[: len(self.classes)]
+        height, width = counted.shape
+        self.sizes[width, height] += 1
+        self.pixels += known
+        self.maps += known > 0
+        self.ignored += int(counted.pixels.sum() - known.sum())
+
+    def total(self) -> LabelCounts:
+        return LabelCounts(
+            maps=self.sizes.total(),
+            sizes=dict(self.sizes.most_common()),
+            class_pixels=tuple(self.pixels.tolist()),
+            class_maps=tuple(self.maps.tolist()),
+            ignored_pixels=self.ignored,
+        )
+
+
+def _examine_pair(pair: Pair, *, classes: Classes) -> tuple[_Counted | None, list[Problem]]:
+    counted, problems = _examine_label_map(pair.label_map, classes=classes)
+    try:
+        photo = read_photo(pair.photo)
+        if counted is not None:
+            _check_sizes(pair, photo.shape, counted.shape)
+    except DataError as error:
+        problems.append(_problem(pair.photo, error))
+    return counted, problems
+
+
+def _examine_label_map(path: Path, *, classes: Classes) -> tuple[_Counted | None, list[Problem]]:
+    try:
+        label_map = read_label_map(path, classes)
+    except DataError as error:
+        return None, [_problem(path, error)]
+    return _Counted(label_map.shape, np.bincount(label_map.ravel(), minlength=len(classes))), []
+
+
+def _problem(path: Path, error: DataError) -> Problem:
+    return Problem(path, str(error).removeprefix(f"{shown(path)}: "))
