@@ -5,18 +5,20 @@ old file or the new one, never a part (spec: reliability, 1). Temporaries begin 
 """
 
 import errno
+import fcntl
 import hashlib
 import io
 import json
 import os
-import tempfile
+import secrets
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from apfgan.errors import EnvironmentProblem
+from apfgan.errors import DataError, EnvironmentProblem
 
 
 def write_durably(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -24,26 +26,28 @@ def write_durably(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
     Raises `EnvironmentProblem` when the disk is full or the folder cannot be written; `path` is then as it was before.
     """
+    # A short name of its own, so that any `path` the file system can hold can be written.
+    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+        _make_folder(path.parent)
+        try:
+            with temporary.open("xb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            _sync_folder(path.parent)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
     except OSError as error:
         raise _cannot_write(path, error) from error
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fchmod(file.fileno(), 0o666 & ~_umask())  # mkstemp gives 0600; results are meant to be shared
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Delete what killed writers left anywhere below `folder`. Only for whoever is the one writer there."""
+    for temporary in folder.rglob(".*.tmp"):
         temporary.unlink(missing_ok=True)
-        raise _cannot_write(path, error) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -53,7 +57,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_text(path: Path, content: str) -> None:
     """Write `content` as UTF-8, durably."""
-    write_bytes(path, content.encode())
+    write_bytes(path, _encode(content))
 
 
 def write_json(path: Path, value: object) -> None:
@@ -69,24 +73,34 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The named arrays of an `.npz`; object arrays are refused (they would unpickle)."""
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+    """The named arrays of an `.npz`.
+
+    Object arrays are refused (they would unpickle). Raises `FileNotFoundError` for a missing file and `DataError` for a damaged one.
+    """
+    with path.open("rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                # Read whole, for only then does zipfile compare a member with its checksum.
+                return {name.removesuffix(".npy"): np.load(io.BytesIO(archive.read(name)), allow_pickle=False) for name in archive.namelist()}
+        except Exception as error:  # a damaged file makes zipfile, zlib and numpy raise nearly anything
+            raise DataError(f"{path} is damaged ({error}). Delete it and run the same command again: it is made anew.") from error
 
 
 def append_line(path: Path, line: str) -> None:
     """Append one line and flush it to the disk.
 
-    A torn last line (the process was killed in the middle of one) is cut off first, so that it cannot swallow the new one.
+    A torn last line (the writer was killed in the middle of it, or the disk was full) is cut off first, so that it cannot swallow the new one.
     """
+    assert "\n" not in line
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         with path.open("a+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # else the line that another process is writing now would look torn
             end = file.seek(0, os.SEEK_END)
             kept = _end_of_last_line(file, end)
             if kept < end:
                 file.truncate(kept)
-            file.write(line.encode() + b"\n")
+            file.write(_encode(line) + b"\n")
             file.flush()
             os.fsync(file.fileno())
         if end == 0:
@@ -101,9 +115,14 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def hash_bytes(content: bytes) -> str:
+    """SHA-256 of `content`, in hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def hash_value(value: Any) -> str:
     """SHA-256 of a JSON value in canonical form: the same value gives the same hash, whatever the order of its keys."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -120,18 +139,28 @@ def _end_of_last_line(file: BinaryIO, end: int) -> int:
     return 0
 
 
+def _encode(text: str) -> bytes:
+    """UTF-8; bytes of a file name that are no text (`\\udc80`...) become the escapes that JSON has for them."""
+    return text.encode(errors="backslashreplace")
+
+
+def _make_folder(folder: Path) -> None:
+    """Make `folder` and those above it, each flushed to the disk."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync_folder(folder.parent)
+
+
 def _sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems cannot flush a folder
+            raise
     finally:
         os.close(handle)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _cannot_write(path: Path, error: OSError) -> EnvironmentProblem:
@@ -139,4 +168,8 @@ def _cannot_write(path: Path, error: OSError) -> EnvironmentProblem:
         return EnvironmentProblem(
             f"disk full while writing {path}; what was there before is unharmed. Free some space and run the same command again: it continues."
         )
-    return EnvironmentProblem(f"cannot write {path}: {error.strerror}. Check the folder's permissions, then run the same command again.")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return EnvironmentProblem(f"cannot write {path}: {error.strerror}. Check the folder's permissions, then run the same command again.")
+    return EnvironmentProblem(
+        f"cannot write {path}: {error.strerror or error}. Choose another place, or mend this one and run the same command again."
+    )
