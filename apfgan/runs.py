@@ -1,29 +1,33 @@
 """The run directory: where everything of one run lies, its ledger, and the lock that admits one writer.
 
-A `Run` is a path with named places; it holds nothing in memory. Readers (`rank`, `report`) never need the lock.
+A `Run` is a path with named places; it holds nothing in memory but its configuration. Readers (`rank`, `report`) never need the lock.
 """
 
+import fcntl
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 
-import filelock
 from pydantic import TypeAdapter, ValidationError
 
 from apfgan import __version__
 from apfgan.config import Config, differing_settings, load_config, save_config
 from apfgan.errors import DataError, EnvironmentProblem, UsageError
-from apfgan.files import append_line
-from apfgan.records import Measurement, epoch_order
+from apfgan.files import append_line, hash_bytes, remove_temporaries
+from apfgan.records import SCHEMA, Candidate, Measurement, epoch_order
+
+_CHECKED_LINE = re.compile(rb'(\{.*), "check": "([0-9a-f]{8})"\}', re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -107,13 +111,21 @@ class Run:
         return Ledger(self.path / "measurements.jsonl")
 
     def checkpoint_path(self, name: str) -> Path:
-        """Where the checkpoint of an epoch (or a merge's name) lies."""
-        return self.checkpoints / (f"epoch_{int(name):04d}.safetensors" if name.isdigit() else f"{name}.safetensors")
+        """Where the checkpoint of an epoch (or a merge's name) lies; raises `UsageError` for what is no candidate's name."""
+        name = Candidate.parse(name).base
+        stem = f"epoch_{int(name):04d}" if name.isdigit() else name
+        if len(stem) > 200:  # a file name holds 255 bytes; the manifest knows the whole name
+            stem = f"merge+{hash_bytes(stem.encode())[:16]}"
+        return self.checkpoints / f"{stem}.safetensors"
 
     def checkpoint_names(self) -> list[str]:
         """Names of the checkpoints that are there whole (the manifest is written last), epochs first, in order."""
-        names = (path.stem for path in self.checkpoints.glob("*.json") if not path.name.startswith("."))
-        return sorted((str(int(name.removeprefix("epoch_"))) if name.startswith("epoch_") else name for name in names), key=epoch_order)
+        names = []
+        for manifest in self.checkpoints.glob("[!.]*.json"):
+            if manifest.with_suffix(".safetensors").exists():
+                with suppress(UsageError):  # a file that is not ours
+                    names.append(Candidate.parse(_checkpoint_name(manifest)).base)
+        return sorted(names, key=epoch_order)
 
     def record_command(self, arguments: Sequence[str]) -> None:
         """Append this command to `history.jsonl`."""
@@ -122,53 +134,93 @@ class Run:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the run for writing. The system drops the lock with the process, however it ends, so none goes stale."""
-        owner = self.path / "lock.owner"
-        lock = filelock.FileLock(self.path / "lock", timeout=0)
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            with lock:
-                owner.write_text(f"process {os.getpid()} on {socket.gethostname()}")
-                yield
-        except filelock.Timeout as error:
-            holder = owner.read_text() if owner.exists() else "another process"
-            raise EnvironmentProblem(f"{self.path} is being written by {holder}. Wait for it or stop it; what it measured so far is kept.") from error
-        except PermissionError as error:
-            raise EnvironmentProblem(f"cannot write in {self.path}: {error.strerror}. Check the folder's permissions.") from error
+        """Hold the run for writing; raises `EnvironmentProblem` that names the process that holds it already.
+
+        The system drops the lock with the process, however it ends, so none goes stale. Whoever gets it clears away what killed writers left.
+        """
+        with ExitStack() as held:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                file = held.enter_context((self.path / "lock").open("a+", encoding="utf-8"))
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                file.truncate(0)
+                file.write(f"process {os.getpid()} on {socket.gethostname()}")
+                file.flush()
+                for folder in (self.checkpoints, self.judges, self.features, self.samples):
+                    remove_temporaries(folder)
+            except BlockingIOError as error:
+                file.seek(0)
+                holder = file.read() or "another process"
+                raise EnvironmentProblem(
+                    f"{self.path} is being written by {holder}. Wait for it or stop it; what it measured so far is kept."
+                ) from error
+            except OSError as error:
+                raise EnvironmentProblem(f"cannot write in {self.path}: {error.strerror}. Check the folder's permissions and its disk.") from error
+            yield
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """Append-only list of measurements, one JSON object a line, each flushed to the disk before the next is begun."""
+    """Append-only list of measurements, one JSON object a line, each flushed to the disk before the next is begun.
+
+    The last field of a line, `check`, is the CRC-32 of the line without it: a flipped bit would else be another number. Lines that another
+    program wrote may lack it.
+    """
 
     path: Path
 
     def append(self, measurement: Measurement) -> None:
         """Add a finished measurement and flush it to the disk."""
-        append_line(self.path, json.dumps(asdict(measurement), ensure_ascii=False, allow_nan=False))
+        line = json.dumps(asdict(measurement), ensure_ascii=False, allow_nan=False)
+        append_line(self.path, f'{line[:-1]}, "check": "{zlib.crc32(line[:-1].encode()):08x}"}}')
 
     def read(self) -> list[Measurement]:
         """All measurements, oldest first. A torn last line (a killed writer) is left out; any other bad line is an error with its number."""
-        if not self.path.exists():
-            return []
-        lines = self.path.read_bytes().split(b"\n")
-        complete, torn = lines[:-1], lines[-1]
-        del torn  # what follows the last newline was never finished
-        adapter = TypeAdapter(Measurement)
-        found = []
-        for number, line in enumerate(complete, start=1):
-            try:
-                found.append(adapter.validate_json(line))
-            except ValidationError as error:
-                reason = error.errors()[0]["msg"]
-                raise DataError(
-                    f"{self.path}, line {number}: not a measurement ({reason}). Remove that line; what it held is measured again."
-                ) from error
-        return found
+        return [self._parse(line, number) for number, line in self._lines()]
 
     def find(self, key: str) -> Measurement | None:
-        """The latest measurement with this content key."""
-        return next((each for each in reversed(self.read()) if each.key == key), None)
+        """The latest measurement with this content key. Looks at no other line, so that asking for each candidate of a sweep stays quick."""
+        quoted = json.dumps(key, ensure_ascii=False).encode()
+        found = (self._parse(line, number) for number, line in reversed(self._lines()) if quoted in line)
+        return next((measurement for measurement in found if measurement.key == key), None)
+
+    def _lines(self) -> list[tuple[int, bytes]]:
+        """The finished lines with their numbers from 1, blank ones left out."""
+        try:
+            content = self.path.read_bytes()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise EnvironmentProblem(f"cannot read {self.path}: {error.strerror}. Check its permissions.") from error
+        lines = content.split(b"\n")[:-1]  # what follows the last newline was never finished
+        return [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+
+    def _parse(self, line: bytes, number: int) -> Measurement:
+        where = f"{self.path}, line {number}"
+        remedy = "Remove that line; what it held is measured again."
+        if (checked := _CHECKED_LINE.fullmatch(line)) and zlib.crc32(checked[1]) != int(checked[2], 16):
+            raise DataError(f"{where}: not what was written, its checksum differs. {remedy}")
+        try:
+            if (schema := _HEAD.validate_json(line).schema) > SCHEMA:
+                raise DataError(
+                    f"{where}: written by a newer version of apfgan (schema {schema}; this one reads {SCHEMA}). Install it to go on with this run."
+                )
+            return _MEASUREMENT.validate_json(line, strict=True)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            field = ".".join(map(str, problem["loc"])) or "the line"
+            raise DataError(f"{where}: not a measurement ({field}: {problem['msg']}). {remedy}") from error
+
+
+@dataclass(frozen=True)
+class _Head:
+    """What every version's line has."""
+
+    schema: int = SCHEMA
+
+
+_HEAD = TypeAdapter(_Head)
+_MEASUREMENT = TypeAdapter(Measurement)
 
 
 def versions() -> dict[str, str]:
@@ -182,10 +234,23 @@ def versions() -> dict[str, str]:
     return found
 
 
+def _checkpoint_name(manifest: Path) -> str:
+    """The name of the checkpoint with this manifest, from the file's name where that holds it."""
+    if not manifest.name.startswith("merge+"):
+        return manifest.stem
+    try:
+        return str(json.loads(manifest.read_bytes())["name"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return ""  # damaged: no checkpoint
+
+
 def _commit() -> str:
     """The checkout's commit, empty outside of one."""
     here = Path(__file__).resolve().parent.parent
     if not (here / ".git").exists():
         return ""
-    done = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(["git", "-C", str(here), "rev-parse", "--verify", "--quiet", "HEAD"], capture_output=True, text=True, check=False)
+    except OSError:  # no git
+        return ""
     return done.stdout.strip()
