@@ -4,6 +4,8 @@ Sizes are pixels; a learning rate belongs to one Adam step. The defaults are the
 """
 
 import difflib
+import json
+import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
@@ -69,7 +71,7 @@ class ModelConfig:
     """How the label-guided noise starts: as the original trained it, or silent as its paper describes."""
 
     def __post_init__(self) -> None:
-        _check(self.upsamplings >= 2, f"model.upsamplings is {self.upsamplings}; the generator needs at least 2")
+        _check(2 <= self.upsamplings <= 10, f"model.upsamplings is {self.upsamplings}; allowed: 2 to 10")
         _check(2 <= self.levels <= self.upsamplings, f"model.levels is {self.levels}; allowed: 2 to model.upsamplings ({self.upsamplings})")
         divisor = 2 ** (self.levels - 1)
         _check(self.width % divisor == 0 and self.width > 0, f"model.width is {self.width}; {self.levels} levels need a multiple of {divisor}")
@@ -122,7 +124,12 @@ class TrainConfig:
         _check(
             self.epochs >= self.progressive_epochs, f"train.epochs is {self.epochs}, before the end of the first phase ({self.progressive_epochs})"
         )
-        _check(self.generator_rate > 0 and self.discriminator_rate > 0, "learning rates must be positive")
+        for name in ("generator_rate", "discriminator_rate"):
+            _check(0 < getattr(self, name) < math.inf, f"train.{name} is {getattr(self, name)}; it must be positive and finite")
+        for name in ("feature_weight", "perceptual_weight"):
+            _check(0 <= getattr(self, name) < math.inf, f"train.{name} is {getattr(self, name)}; it must be finite and not negative")
+        _check(0 <= self.seed < 2**63, f"train.seed is {self.seed}; allowed: 0 to {2**63 - 1}")
+        _check(len(set(self.augment)) == len(self.augment), f"train.augment names a part twice: {', '.join(self.augment)}")
         _check(
             self.perceptual == "none" or self.perceptual_weights != "",
             f"train.perceptual = {self.perceptual!r} needs train.perceptual_weights = FILE",
@@ -180,14 +187,15 @@ PRESETS: dict[str, Config] = {
 def build_config(settings: Mapping[str, Any], *, base: Config | None = None) -> Config:
     """The configuration that `settings` (nested, as in TOML) makes of `base` (default: the authors' settings).
 
-    Raises `UsageError` that names every unknown setting, with the nearest known one, or the value that does not fit.
+    Raises `UsageError` that names every unknown setting, with the nearest known one, or the values that do not fit. Types are taken
+    strictly, as JSON has them: neither "4", nor 4.0, nor true is a whole number.
     """
-    base = base or Config()
     problems = list(_unknown_settings(settings, Config))
     if problems:
         raise UsageError("; ".join(problems))
+    resolved = _overlay(_plain(base or Config()), settings)
     try:
-        return TypeAdapter(Config).validate_python(_overlay(_plain(base), settings))
+        return TypeAdapter(Config).validate_json(json.dumps(resolved, default=str), strict=True)
     except ValidationError as error:
         raise UsageError(
             "; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']} (given: {part['input']!r})" for part in error.errors())
@@ -195,14 +203,17 @@ def build_config(settings: Mapping[str, Any], *, base: Config | None = None) -> 
 
 
 def load_config(path: Path, *, base: Config | None = None) -> Config:
-    """The configuration in a TOML file, on top of `base`."""
+    """The configuration in a TOML file, on top of `base`; raises `UsageError` that names the file."""
     try:
-        settings = tomllib.loads(path.read_text())
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # not TOML, or not even UTF-8
         raise UsageError(f"{path} is not valid TOML: {error}") from error
-    return build_config(settings, base=base)
+    try:
+        return build_config(settings, base=base)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
 
 
 def save_config(path: Path, config: Config) -> None:
@@ -232,11 +243,12 @@ def parse_settings(assignments: Iterable[str]) -> dict[str, Any]:
 
 def differing_settings(one: Config, other: Config) -> list[str]:
     """Names of the settings in which two configurations differ, with both values."""
+    others = asdict(other)
     return [
-        f"{section}.{key}: {old!r} -> {new!r}"
+        f"{section}.{key}: {old!r} -> {others[section][key]!r}"
         for section, values in asdict(one).items()
         for key, old in values.items()
-        if (new := asdict(other)[section][key]) != old
+        if others[section][key] != old
     ]
 
 
