@@ -27,12 +27,17 @@ class Classes:
     names: tuple[str, ...] = LANDSCAPE_CLASSES
     """Name of each class id."""
     ignore: int | None = None
-    """Pixel value that means "unlabelled": no class is asked for there, and no judge counts it. None: every pixel has a class."""
+    """Pixel value (0..65535) that means "unlabelled": no class is asked for there, and no judge counts it. None: every pixel has a class."""
 
     def __post_init__(self) -> None:
         if not self.names:
             raise UsageError("a data set needs at least one class: set data.classes")
-        if self.ignore is not None and 0 <= self.ignore < len(self.names):
+        if len(set(self.names)) != len(self.names):
+            twice = next(name for index, name in enumerate(self.names) if name in self.names[:index])
+            raise UsageError(f"two classes are called {twice!r}: tell them apart in data.classes")
+        if self.ignore is not None and not 0 <= self.ignore <= 65535:
+            raise UsageError(f"the ignore value {self.ignore} is no pixel value: choose one from {len(self.names)} to 65535")
+        if self.ignore is not None and self.ignore < len(self.names):
             raise UsageError(
                 f"the ignore value {self.ignore} is also the id of class {self.names[self.ignore]!r}: choose one outside 0..{len(self.names) - 1}"
             )
@@ -55,7 +60,7 @@ class Classes:
         return np.round(np.array(rgb) * 255).astype(np.uint8)
 
     def paint(self, label_map: np.ndarray) -> np.ndarray:
-        """uint8 (H, W, 3) picture of a label map (H, W); ignored pixels are black."""
+        """uint8 (H, W, 3) picture of a label map (H, W) whose values were checked; ignored pixels are black."""
         palette = np.zeros((max(256, len(self) + 1, (self.ignore or 0) + 1), 3), dtype=np.uint8)
         palette[: len(self)] = self.colours
         return palette[label_map]
