@@ -1,0 +1,324 @@
+"""The backend's words in PyTorch.
+
+Images and features are float32 (N, C, H, W); a random source is a numpy generator, so that a seed means the same on every engine
+and device.
+"""
+
+import pickle
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+from torch.nn.utils.parametrizations import spectral_norm as normalise_spectrum
+
+from apfgan.errors import EnvironmentProblem, WeightsError
+
+Tensor = torch.Tensor
+ModuleList = torch.nn.ModuleList
+
+_EPSILON = 1e-5  # of both normalisations; the same in Jittor and PyTorch, fixed here so that it stays so
+_NAMES_SHOWN = 6
+
+
+class Module(torch.nn.Module):
+    """Base of every network: parameters, buffers and sub-networks are attributes; calling it calls `forward`."""
+
+    def dimensions(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+        """What weights of these shapes would be ("width": 64), by which `load_arrays` explains a mismatch; empty if unknown."""
+        del shapes
+        return {}
+
+
+class Conv2d(Module):
+    """Convolution with zero padding. Weights are born zero; `initialise` of the networks fills them, seeded."""
+
+    def __init__(self, inputs: int, outputs: int, *, kernel: int, stride: int, padding: int, bias: bool, spectral_norm: bool) -> None:
+        super().__init__()
+        self.stride, self.padding = stride, padding
+        self.weight = torch.nn.Parameter(torch.zeros(outputs, inputs, kernel, kernel))
+        self.bias = torch.nn.Parameter(torch.zeros(outputs)) if bias else None
+        if spectral_norm:
+            normalise_spectrum(self, "weight", n_power_iterations=1, eps=1e-12)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) to (N, outputs, H', W')."""
+        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
+
+
+class BatchNorm(Module):
+    """Batch normalisation without scale and shift: epsilon 1e-5, momentum 0.1.
+
+    The running variance follows the *biased* variance of the batch, as Jittor's does (spec: method, 2.2); `torch.nn.BatchNorm2d` would
+    follow the unbiased one, n / (n - 1) times as large.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise with the batch's statistics in training, with the running ones otherwise."""
+        if not self.training:
+            return F.batch_norm(x, self.running_mean, self.running_var, training=False, eps=_EPSILON)
+        count = x.numel() // x.shape[1]
+        batch_mean, batch_var = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
+        if count > 1:
+            # With momentum 1 the engine hands out the statistics that it computes anyway.
+            out = F.batch_norm(x, batch_mean, batch_var, training=True, momentum=1.0, eps=_EPSILON)
+            batch_var = batch_var * ((count - 1) / count)  # not in place: the engine keeps the other for the gradient
+        else:  # one value a channel is its own mean
+            batch_mean += x.detach().reshape(-1)
+            out = x - x.mean((0, 2, 3), keepdim=True)
+        self.running_mean.lerp_(batch_mean, 0.1)
+        self.running_var.lerp_(batch_var, 0.1)
+        return out
+
+
+def instance_norm(x: Tensor) -> Tensor:
+    """Normalise each channel of each image by its own mean and biased variance, epsilon 1e-5; a 1x1 image becomes 0 but for rounding."""
+    return torch.instance_norm(x, None, None, None, None, True, 0.0, _EPSILON, torch.backends.cudnn.enabled)
+
+
+def relu(x: Tensor) -> Tensor:
+    """max(x, 0)."""
+    return F.relu(x)
+
+
+def leaky_relu(x: Tensor, *, slope: float) -> Tensor:
+    """x where positive, `slope` times x elsewhere."""
+    return F.leaky_relu(x, slope)
+
+
+def tanh(x: Tensor) -> Tensor:
+    """Hyperbolic tangent."""
+    return torch.tanh(x)
+
+
+def absolute(x: Tensor) -> Tensor:
+    """|x|."""
+    return x.abs()
+
+
+def mean(x: Tensor, *, axes: tuple[int, ...] | None) -> Tensor:
+    """Mean over `axes`, which stay as length 1; None: over everything, a scalar."""
+    return x.mean() if axes is None else x.mean(axes, keepdim=True)
+
+
+def concatenate(tensors: Sequence[Tensor], *, axis: int) -> Tensor:
+    """The tensors one behind the other along `axis`."""
+    return torch.cat(list(tensors), dim=axis)
+
+
+def pad_zeros(x: Tensor, *, vertical: int, horizontal: int) -> Tensor:
+    """Zeros around the image: `vertical` rows above and below, `horizontal` columns left and right."""
+    return F.pad(x, (horizontal, horizontal, vertical, vertical))
+
+
+def resize_nearest(x: Tensor, *, height: int, width: int) -> Tensor:
+    """Row i of the result is row floor(i * H / height), columns likewise: halving takes the top-left pixel of each 2x2."""
+    before = x.shape[2:]
+    divides = before[0] % height == 0 and before[1] % width == 0
+    if divides or (height, width) == (2 * before[0], 2 * before[1]):
+        return F.interpolate(x, (height, width), mode="nearest")
+    # For other ratios the engine multiplies floats: 512 to 614 gives 255 instead of 256 in the middle.
+    rows = torch.arange(height, device=x.device) * before[0] // height
+    columns = torch.arange(width, device=x.device) * before[1] // width
+    return x.index_select(2, rows).index_select(3, columns)
+
+
+def resize_bilinear(x: Tensor, *, height: int, width: int) -> Tensor:
+    """Bilinear with half-pixel centres, edges clamped, no antialiasing: halving takes the mean of each 2x2."""
+    return F.interpolate(x, (height, width), mode="bilinear", align_corners=False, antialias=False)
+
+
+def resize_bicubic(x: Tensor, *, height: int, width: int) -> Tensor:
+    """Bicubic (a = -0.75) with half-pixel centres, edges clamped, no antialiasing."""
+    return F.interpolate(x, (height, width), mode="bicubic", align_corners=False, antialias=False)
+
+
+def pool_mean_3x3(x: Tensor) -> Tensor:
+    """Mean of 3x3 at stride 2, one ring of zeros around: always divided by nine, the zeros count (spec: method, 0.3)."""
+    return F.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=True)
+
+
+def pool_maximum_2x2(x: Tensor) -> Tensor:
+    """Maximum of each 2x2; an odd last row or column is dropped."""
+    return F.max_pool2d(x, 2, stride=2)
+
+
+def from_numpy(array: np.ndarray, *, device: str) -> Tensor:
+    """A tensor with the array's values on `device`."""
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+
+def to_numpy(x: Tensor) -> np.ndarray:
+    """The values in C order, on the host, shared with nothing."""
+    return x.detach().cpu().contiguous().numpy().copy()
+
+
+def one_hot(label_maps: np.ndarray, classes: int, *, device: str) -> Tensor:
+    """float32 (N, classes, H, W) of integer label maps (N, H, W); an id beyond the classes (an ignored pixel) is all zeros."""
+    ids = torch.from_numpy(label_maps.astype(np.int32)).to(device)
+    known = torch.arange(classes, dtype=torch.int32, device=device)
+    return (ids[:, None] == known[:, None, None]).float()
+
+
+def normal(source: np.random.Generator, shape: Sequence[int], *, device: str) -> Tensor:
+    """float32 draws of N(0, 1). They come from the host's `source`, so that engine and device do not change them."""
+    return from_numpy(source.standard_normal(tuple(shape), dtype=np.float32), device=device)
+
+
+def place(module: Module, device: str) -> None:
+    """Move a network to `device`. Raises `EnvironmentProblem` when the machine has no such device."""
+    try:
+        module.to(device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise EnvironmentProblem(f"cannot use the device {device!r}: {reason}. Choose --device cpu, or mend the driver.") from error
+
+
+def set_training(module: Module, training: bool) -> None:
+    """Batch statistics, which move the running ones (True), or the running ones as they are (False)."""
+    module.train(training)
+
+
+def no_gradients() -> torch.no_grad:
+    """Within this context nothing is kept for gradients."""
+    return torch.no_grad()
+
+
+def detach(x: Tensor) -> Tensor:
+    """The same values, through which no gradient flows."""
+    return x.detach()
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """Adam over the parameters of one module, each known by its name there."""
+
+    names: tuple[str, ...]
+    parameters: tuple[torch.nn.Parameter, ...]
+    engine: torch.optim.Adam
+
+
+def adam(module: Module, *, rate: float, betas: tuple[float, float], epsilon: float) -> Optimizer:
+    """Adam over all parameters. A parameter that gets no gradient stays, and its own step count with it.
+
+    Jittor differs in two known ways: it adds epsilon before the bias correction, and counts steps for all parameters together, so that
+    a layer joining late starts with up to sqrt(1 / (1 - beta2)) times the rate (spec: method, 7).
+    """
+    names, parameters = zip(*((_plain_name(name), parameter) for name, parameter in module.named_parameters()), strict=True)
+    return Optimizer(names, parameters, torch.optim.Adam(parameters, lr=rate, betas=betas, eps=epsilon, weight_decay=0.0, fused=True))
+
+
+def step(optimizer: Optimizer, loss: Tensor) -> None:
+    """One step down the gradient of `loss`; gradients are computed for the optimiser's own parameters only."""
+    optimizer.engine.zero_grad(set_to_none=True)
+    loss.backward(inputs=list(optimizer.parameters))
+    optimizer.engine.step()
+
+
+def state_arrays(module: Module) -> dict[str, np.ndarray]:
+    """A copy of all parameters and buffers by name, on the host."""
+    return {_plain_name(name): to_numpy(value) for name, value in module.state_dict().items()}
+
+
+def load_arrays(module: Module, arrays: Mapping[str, np.ndarray], *, origin: str) -> None:
+    """Copy `arrays` into the parameters and buffers of the same names.
+
+    Raises `WeightsError` that names what is missing, left over or of another shape, and guesses the cause; nothing is changed then.
+    `origin` says in the message where the arrays come from (a path).
+    """
+    targets = {_plain_name(name): value for name, value in module.state_dict().items()}
+    expected = {name: tuple(value.shape) for name, value in targets.items()}
+    found = {name: tuple(value.shape) for name, value in arrays.items()}
+    if problems := list(_mismatches(expected, found)):
+        wanted, given = module.dimensions(expected), module.dimensions(found)
+        guesses = [f"looks like {name} {given[name]}, expected {value}" for name, value in wanted.items() if given.get(name, value) != value]
+        cause = f" It {'; '.join(guesses)}: use the configuration that it was trained with." if guesses else ""
+        raise WeightsError(f"{origin} does not fit this network: {'; '.join(problems)}.{cause}")
+    for name, target in targets.items():
+        target.copy_(torch.from_numpy(np.ascontiguousarray(arrays[name])))
+
+
+def optimizer_arrays(optimizer: Optimizer) -> dict[str, np.ndarray]:
+    """Adam's memory: `NAME.mean`, `NAME.square` and `NAME.steps` of each parameter that has moved."""
+    arrays: dict[str, np.ndarray] = {}
+    for name, parameter in zip(optimizer.names, optimizer.parameters, strict=True):
+        if state := optimizer.engine.state.get(parameter):
+            arrays |= {f"{name}.{ours}": to_numpy(state[theirs]) for ours, theirs in _ADAM_NAMES.items()}
+    return arrays
+
+
+def load_optimizer_arrays(optimizer: Optimizer, arrays: Mapping[str, np.ndarray], *, origin: str) -> None:
+    """Give an optimiser the memory that `optimizer_arrays` wrote down; raises `WeightsError` when it is another network's."""
+    moved = [
+        (name, parameter)
+        for name, parameter in zip(optimizer.names, optimizer.parameters, strict=True)
+        if f"{name}.{next(iter(_ADAM_NAMES))}" in arrays
+    ]
+    expected = {f"{name}.{ours}": () if ours == "steps" else tuple(parameter.shape) for name, parameter in moved for ours in _ADAM_NAMES}
+    if problems := list(_mismatches(expected, {name: value.shape for name, value in arrays.items()})):
+        raise WeightsError(f"{origin} does not fit this optimiser: {'; '.join(problems)}.")
+    for name, parameter in moved:
+        # Fused Adam keeps its step count beside the parameter, and all in the parameter's own memory layout.
+        optimizer.engine.state[parameter] = {
+            theirs: torch.from_numpy(arrays[f"{name}.{ours}"]).to(parameter.device) for ours, theirs in _ADAM_NAMES.items()
+        }
+
+
+def read_pretrained(path: Path) -> dict[str, np.ndarray]:
+    """Named arrays of a `.safetensors` file or of a `torch.save`d state dict; nothing in the file is executed.
+
+    Raises `WeightsError` when there is no such file or it holds something else.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return {name: value.numpy() for name, value in state.items()}
+    except FileNotFoundError as error:
+        raise WeightsError(f"there is no weights file {path}: download it and name it in the configuration") from error
+    except (OSError, RuntimeError, EOFError, AttributeError, SafetensorError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"{path} is not a readable weights file ({reason}): fetch it again") from error
+
+
+_ADAM_NAMES = {"mean": "exp_avg", "square": "exp_avg_sq", "steps": "step"}
+
+_SPECTRAL_NAMES = {
+    "parametrizations.weight.original": "weight",
+    "parametrizations.weight.0._u": "weight_u",
+    "parametrizations.weight.0._v": "weight_v",
+}
+
+
+def _plain_name(name: str) -> str:
+    """The engine's name of a parameter without traces of how spectral normalisation is attached."""
+    for theirs, ours in _SPECTRAL_NAMES.items():
+        if name.endswith(theirs):
+            return name.removesuffix(theirs) + ours
+    return name
+
+
+def _mismatches(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> Iterable[str]:
+    if missing := [name for name in expected if name not in found]:
+        yield f"missing {_some(missing)}"
+    if extra := [name for name in found if name not in expected]:
+        yield f"not expected {_some(extra)}"
+    if other := [f"{name} {found[name]} instead of {shape}" for name, shape in expected.items() if found.get(name, shape) != shape]:
+        yield f"of another shape {_some(other)}"
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_NAMES_SHOWN])
+    return f"{shown} and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else shown
