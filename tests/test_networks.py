@@ -1,0 +1,229 @@
+"""Networks of several sizes: shapes, the effect of every setting, initial weights, strict loading."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from apfgan.backend import Tensor, from_numpy, load_arrays, no_gradients, normal, one_hot, set_training, state_arrays, to_numpy
+from apfgan.config import Config, DataConfig, ModelConfig, TrainConfig
+from apfgan.errors import WeightsError
+from apfgan.networks import Discriminators, Painter, build_discriminators, build_painter, start_noise
+from apfgan.networks.blocks import xavier_normal
+from apfgan.networks.generator import Generator
+from apfgan.randomness import random_source
+from apfgan.schedule import Role, Stage, roles_at
+
+CLASSES = 3
+
+
+def config(**model: object) -> Config:
+    settings = ModelConfig(**({"width": 4, "hidden": 4, "upsamplings": 2, "levels": 2} | model))
+    return Config(
+        data=DataConfig(classes=("a", "b", "c"), width=2 * settings.stride, height=settings.stride, load_width=2 * settings.stride),
+        model=settings,
+        train=TrainConfig(progressive_epochs=4 * (settings.levels - 1), epochs=20),
+    )
+
+
+def labels(size: Config, *, images: int = 2) -> Tensor:
+    maps = random_source("labels").integers(0, CLASSES, (images, size.data.height, size.data.width))
+    return one_hot(maps, CLASSES, device="cpu")
+
+
+def draw_noise(generator: Generator, size: Config, *, seed: int, images: int = 2) -> list[Tensor]:
+    source = random_source(seed)
+    return [normal(source, (images, 1, *shape), device="cpu") for shape in generator.noise_shapes(size.data.height, size.data.width)]
+
+
+def paint(painter: Painter, size: Config, *, seed: int | None = None, stage: Stage | None = None) -> np.ndarray:
+    noise = None if seed is None else draw_noise(painter.generator, size, seed=seed)
+    with no_gradients():
+        return to_numpy(painter(labels(size), noise=noise, stage=stage))
+
+
+@pytest.mark.parametrize(("upsamplings", "levels"), [(2, 2), (3, 2), (3, 3), (4, 3), (5, 4)])
+def test_sizes(upsamplings: int, levels: int) -> None:
+    size = config(upsamplings=upsamplings, levels=levels, width=8)
+    painter = build_painter(size, seed=0)
+    height, width = size.data.height, size.data.width
+    with no_gradients():
+        z = painter.encoder(labels(size))
+        assert z.shape == (2, 2 ** (upsamplings - 1) * 8, 1, 2)
+        image = painter.generator(z, labels(size), noise=draw_noise(painter.generator, size, seed=0), stage=None)
+        assert image.shape == (2, 3, height, width)
+        assert float(image.abs().max()) <= 1
+        for level in range(levels - 1):
+            halvings = levels - 1 - level
+            assert painter.generator(z, labels(size), noise=None, stage=Stage(level)).shape[2:] == (height >> halvings, width >> halvings)
+            assert painter.generator(z, labels(size), noise=None, stage=Stage(level, 0.5)).shape[2:] == (
+                2 * height >> halvings,
+                2 * width >> halvings,
+            )
+
+
+def test_noise_draws_of_the_original_size() -> None:
+    shapes = build_painter(config(upsamplings=5, levels=4, width=8), seed=0).generator.noise_shapes(384, 512)
+    sizes = [(6, 8)] * 2 + [(12, 16)] * 4 + [(24 << index, 32 << index) for index in range(5) for _ in range(3)]
+    assert shapes == sizes
+
+
+def test_full_size_has_the_channels_of_the_original() -> None:
+    arrays = {name: array.shape for name, array in state_arrays(Painter(ModelConfig(width=8, hidden=128), classes=29)).items()}
+    assert [arrays[f"encoder.convs.{index}.weight"][:2] for index in range(6)] == [(8, 29), (16, 8), (32, 16), (64, 32), (64, 64), (128, 64)]
+    assert [arrays[f"generator.up.{index}.conv_1.weight"][:2] for index in range(5)] == [(64, 64), (32, 32), (16, 16), (8, 8), (4, 4)]
+    assert [arrays[f"generator.images.{level}.weight"][1] for level in range(4)] == [32, 16, 8, 4]
+
+
+@pytest.mark.parametrize("epoch", [1, 3, 5, 7, 8, 9])
+def test_discriminators_see_every_role(epoch: int) -> None:
+    size = config(upsamplings=3, levels=3, width=8)
+    judges = build_discriminators(size, seed=0)
+    roles = roles_at(epoch, levels=3, progressive_epochs=8)
+    picture = labels(size)
+    seen = judges(picture, picture, roles=roles)
+    assert [len(outputs) for outputs in seen] == [role.discriminator + (4 if role.fade else 5) for role in roles]
+    assert all(outputs[-1].shape[:2] == (2, 1) for outputs in seen)
+
+
+def test_fading_reaches_from_the_level_below_to_the_level_itself() -> None:
+    size = config(upsamplings=3, levels=3, width=8)
+    painter = build_painter(size, seed=0)
+    load_larger_weights(painter)
+    small, faint, strong, large = (paint(painter, size, stage=stage) for stage in (Stage(0), Stage(0, 1e-6), Stage(0, 1 - 1e-6), Stage(1)))
+    assert np.abs(faint - small.repeat(2, axis=2).repeat(2, axis=3)).mean() < np.abs(strong - faint).mean()
+    np.testing.assert_allclose(strong, large, atol=1e-5)
+
+
+def load_larger_weights(painter: Painter) -> None:
+    """Xavier's gain of 0.02 leaves pictures nearly grey; these do not."""
+    arrays = {name: array * (30 if name.endswith(".weight") else 1) for name, array in state_arrays(painter).items()}
+    load_arrays(painter, arrays, origin="test")
+
+
+def test_fresh_noise_is_silent_and_then_starts() -> None:
+    size = config()
+    painter = build_painter(size, seed=0)
+    set_training(painter, False)
+    load_larger_weights(painter)
+    quiet = paint(painter, size)
+    assert (paint(painter, size, seed=1) == quiet).all()
+    start_noise(painter, random_source(0), silent=True)
+    assert (paint(painter, size, seed=1) == quiet).all()
+    start_noise(painter, random_source(0), silent=False)
+    assert (paint(painter, size) == quiet).all()
+    assert (paint(painter, size, seed=1) != quiet).any()
+    assert (paint(painter, size, seed=1) != paint(painter, size, seed=2)).any()
+    noisy = [name for name, array in state_arrays(painter).items() if ".noise." in name and array.any()]
+    assert noisy and all(name.endswith(".weight") for name in noisy)
+
+
+def test_initial_weights_are_xavier_and_come_from_the_seed() -> None:
+    size = config(width=32, hidden=16)
+    for build in (build_painter, build_discriminators):
+        arrays, again, other = (state_arrays(build(size, seed=seed)) for seed in (1, 1, 2))
+        assert all((array == again[name]).all() for name, array in arrays.items())
+        weights = [name for name in arrays if name.endswith(".weight") and ".noise." not in name]
+        assert all((arrays[name] != other[name]).any() for name in weights)
+        assert not any(array.any() for name, array in arrays.items() if name.endswith((".bias", "running_mean")))
+    weight = xavier_normal((64, 128, 3, 3), random_source(0))
+    assert weight.std() == pytest.approx(0.02 * np.sqrt(2 / (9 * (64 + 128))), rel=0.02)
+
+
+@pytest.mark.parametrize("change", [{"width": 8}, {"hidden": 8}, {"levels": 3, "width": 4}, {"upsamplings": 4}, {"spectral_norm": True}])
+def test_every_setting_changes_the_networks(change: dict) -> None:
+    plain, changed = config(upsamplings=3), config(**{"upsamplings": 3} | change)
+    shapes = [
+        {name: array.shape for build in (build_painter, build_discriminators) for name, array in state_arrays(build(each, seed=0)).items()}
+        for each in (plain, changed)
+    ]
+    assert shapes[0] != shapes[1]
+
+
+def test_spectral_norm_changes_the_image() -> None:
+    images = []
+    for spectral_norm in (False, True):
+        size = config(spectral_norm=spectral_norm)
+        painter = build_painter(size, seed=0)
+        load_larger_weights(painter)
+        images.append(paint(painter, size))
+    assert np.abs(images[0] - images[1]).max() > 1e-3
+
+
+def test_the_image_depends_on_the_label_map() -> None:
+    size = config()
+    painter = build_painter(size, seed=0)
+    load_larger_weights(painter)
+    with no_gradients():
+        one, other = (
+            painter(one_hot(np.full((1, size.data.height, size.data.width), label), CLASSES, device="cpu"), noise=None, stage=None)
+            for label in (0, 1)
+        )
+    assert (one != other).any()
+
+
+@pytest.mark.parametrize(
+    ("other", "guess"),
+    [
+        ({"width": 8}, "width 8, expected 4"),
+        ({"hidden": 16}, "hidden 16, expected 4"),
+        ({"upsamplings": 4}, "upsamplings 4, expected 3"),
+        ({"levels": 3}, "levels 3, expected 2"),
+    ],
+)
+def test_loading_guesses_what_the_weights_are(other: dict, guess: str) -> None:
+    painter = build_painter(config(upsamplings=3), seed=0)
+    weights = state_arrays(build_painter(config(**{"upsamplings": 3} | other), seed=0))
+    with pytest.raises(WeightsError, match=guess):
+        load_arrays(painter, weights, origin="epoch_0001.safetensors")
+
+
+def test_loading_other_discriminators_guesses_their_width() -> None:
+    with pytest.raises(WeightsError, match="width 8, expected 4"):
+        load_arrays(build_discriminators(config(), seed=0), state_arrays(build_discriminators(config(width=8), seed=0)), origin="state")
+
+
+def test_hand_over_copies_what_is_shared_and_nothing_else() -> None:
+    judges = build_discriminators(config(upsamplings=3, levels=3, width=8), seed=0)
+    before = state_arrays(judges)
+    judges.hand_over(1)
+    after = state_arrays(judges)
+    shared = {name for name in before if name.startswith("levels.0.")}
+    for name, array in after.items():
+        below = name.replace("levels.1.", "levels.0.")
+        assert (array == before[below if name.startswith("levels.1.") and below in shared else name]).all()
+    assert (after["levels.1.body.0.weight"] == before["levels.0.body.0.weight"]).all()
+
+
+def test_wrong_number_of_noise_tensors_is_refused() -> None:
+    size = config()
+    painter = build_painter(size, seed=0)
+    with pytest.raises(ValueError, match="12 noise tensors"):
+        painter(labels(size), noise=draw_noise(painter.generator, size, seed=0)[:-1], stage=None)
+
+
+def test_an_ignored_pixel_is_not_a_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = config()
+    maps = np.zeros((1, size.data.height, size.data.width), dtype=np.uint8)
+    maps[:, :4] = 255
+    painter = build_painter(size, seed=0)
+    load_larger_weights(painter)
+    with no_gradients():
+        ignored, plain = (to_numpy(painter(one_hot(each, CLASSES, device="cpu"), noise=None, stage=None)) for each in (maps, 0 * maps))
+    assert (ignored != plain).any()
+
+
+def test_pyramid_halves_the_picture_for_each_further_role() -> None:
+    size = config()
+    judges: Discriminators = build_discriminators(size, seed=0)
+    picture = labels(size)
+    seen = judges(picture, picture, roles=(Role(0), Role(0)))
+    assert [outputs[0].shape[2:] for outputs in seen] == [(5, 9), (3, 5)]
+
+
+def test_settings_that_are_only_for_training_do_not_matter() -> None:
+    size = config()
+    other = replace(size, train=replace(size.train, batch=7))
+    one, two = (state_arrays(build_painter(each, seed=3)) for each in (size, other))
+    assert all((array == two[name]).all() for name, array in one.items())
+    assert from_numpy(one["encoder.convs.0.weight"], device="cpu").shape == (4, 3, 3, 3)
