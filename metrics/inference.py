@@ -1,0 +1,72 @@
+"""How judges run their networks: images as tensors, float32 arithmetic that is really float32, and weights files that are read whole."""
+
+import pickle
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from apfgan.errors import WeightsError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@contextmanager
+def exact_inference() -> Iterator[None]:
+    """No gradients, and on CUDA neither TF32 nor kernels chosen by a benchmark: the same numbers on each run, close to a CPU's."""
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        yield
+
+
+def image_tensor(images: np.ndarray, device: str) -> torch.Tensor:
+    """Images uint8 (N, H, W, 3) as float32 (N, 3, H, W) in 0..1."""
+    return torch.tensor(images, device=device).permute(0, 3, 1, 2).contiguous().float() / 255
+
+
+def normalise(images: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
+    """(images - mean) / std, channel by channel, of images (N, 3, H, W)."""
+    shape = (1, 3, 1, 1)
+    return (images - images.new_tensor(mean).view(shape)) / images.new_tensor(std).view(shape)
+
+
+def freeze(network: nn.Module, device: str) -> nn.Module:
+    """The network in evaluation mode on `device`, without gradients."""
+    return network.to(device).eval().requires_grad_(False)
+
+
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a `.pth` file, read without executing anything in it. Raises `WeightsError`."""
+    try:
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise WeightsError(f"there is no weights file {path}") from error
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        raise WeightsError(
+            f"{path} is no file of plain weights, or it is damaged ({str(error).splitlines()[0]}); get it again: apfgan weights fetch"
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise WeightsError(
+            f"{path} holds a {type(state).__name__} and not a dictionary of tensors; was the whole network saved instead of its weights?"
+        )
+    return state
+
+
+def load_state(network: nn.Module, state: dict[str, torch.Tensor], source: Path) -> None:
+    """Load strictly; raises `WeightsError` that lists what is missing, too much, or of another shape."""
+    expected = network.state_dict()
+    problems = [f"missing {name}" for name in expected if name not in state]
+    problems += [f"unexpected {name}" for name in state if name not in expected]
+    problems += [
+        f"{name} is {tuple(state[name].shape)}, expected {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in state and state[name].shape != tensor.shape
+    ]
+    if problems:
+        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise WeightsError(f"{source} does not fit {type(network).__name__}: {'; '.join(problems[:5])}{more}. Is it the file of another network?")
+    network.load_state_dict(state)
