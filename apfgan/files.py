@@ -66,24 +66,24 @@ def write_json(path: Path, value: object) -> None:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write named arrays as a compressed `.npz`, durably."""
+    """Write named arrays as a compressed `.npz`, durably. The zip's comment is the SHA-256 of what stands before it."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **dict(arrays))
-    write_bytes(path, buffer.getvalue())
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+    content = buffer.getvalue().removesuffix(b"\0\0")  # the length of an empty comment
+    comment = hash_bytes(content).encode()
+    write_bytes(path, content + len(comment).to_bytes(2, "little") + comment)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The named arrays of an `.npz`.
-
-    Object arrays are refused (they would unpickle). Raises `FileNotFoundError` for a missing file and `DataError` for a damaged one.
-    """
-    with path.open("rb") as file:
-        try:
-            with zipfile.ZipFile(file) as archive:
-                # Read whole, for only then does zipfile compare a member with its checksum.
-                return {name.removesuffix(".npy"): np.load(io.BytesIO(archive.read(name)), allow_pickle=False) for name in archive.namelist()}
-        except Exception as error:  # a damaged file makes zipfile, zlib and numpy raise nearly anything
-            raise DataError(f"{path} is damaged ({error}). Delete it and run the same command again: it is made anew.") from error
+    """The named arrays that `write_arrays` wrote; raises `FileNotFoundError`, or `DataError` if they are not what was written."""
+    content = path.read_bytes()
+    if content[-64:] != hash_bytes(content[:-66]).encode():  # zip's own checksums leave out its headers, and with them whole members
+        raise DataError(f"{path} is damaged. Delete it and run the same command again: it is made anew.")
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
 
 
 def append_line(path: Path, line: str) -> None:

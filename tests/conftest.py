@@ -1,0 +1,72 @@
+"""Fixtures that several test files share."""
+
+import errno
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+class FullDisk:
+    """Stands between `Path` and the disk, and lets the n-th operation that needs space fail: a write (half of it done), a flush, a rename."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.left: int | None = None
+        """Operations that still succeed; None: all of them."""
+        disk, real_open, real_fsync, real_replace = self, Path.open, os.fsync, Path.replace
+
+        class Raw(io.FileIO):
+            def write(self, content: Any, /) -> int:
+                try:
+                    disk.spend()
+                except OSError:
+                    super().write(bytes(content)[: len(content) // 2])
+                    raise
+                return super().write(bytes(content)[:48])  # short writes, so that there are many
+
+        def open_file(path: Path, mode: str = "r", *arguments: Any, **options: Any) -> Any:
+            if mode == "xb":
+                return io.BufferedWriter(Raw(path, "x"), buffer_size=64)
+            if mode == "a+b":
+                return io.BufferedRandom(Raw(path, "a+"), buffer_size=64)
+            return real_open(path, mode, *arguments, **options)
+
+        def fsync(handle: int) -> None:
+            disk.spend()
+            real_fsync(handle)
+
+        def replace(path: Path, target: Path) -> Path:
+            disk.spend()
+            return real_replace(path, target)
+
+        monkeypatch.setattr(Path, "open", open_file)
+        monkeypatch.setattr(os, "fsync", fsync)
+        monkeypatch.setattr(Path, "replace", replace)
+
+    def spend(self) -> None:
+        if self.left == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if self.left is not None:
+            self.left -= 1
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> FullDisk:
+    """Set `left` to n, and the operation after the next n that need space fails with ENOSPC."""
+    return FullDisk(monkeypatch)
+
+
+@pytest.fixture
+def ordinary_user() -> Iterator[None]:
+    """Without the rights of root, for whom no folder is read-only."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
