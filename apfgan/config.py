@@ -122,7 +122,8 @@ class TrainConfig:
         for name in ("progressive_epochs", "progressive_batch", "batch", "save_every", "save_progressive_every"):
             _check(getattr(self, name) >= 1, f"train.{name} is {getattr(self, name)}; it must be at least 1")
         _check(
-            self.epochs >= self.progressive_epochs, f"train.epochs is {self.epochs}, before the end of the first phase ({self.progressive_epochs})"
+            self.epochs >= self.progressive_epochs,
+            f"train.epochs is {self.epochs}, before the end of the first phase (train.progressive_epochs = {self.progressive_epochs})",
         )
         for name in ("generator_rate", "discriminator_rate"):
             _check(0 < getattr(self, name) < math.inf, f"train.{name} is {getattr(self, name)}; it must be positive and finite")
