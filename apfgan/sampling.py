@@ -1,0 +1,63 @@
+"""Images for label maps: an image depends on the weights, the label map, its stem and the seed, and on nothing else.
+
+Each image has a random stream of its own, that of (seed, stem), drawn on the host: neither batch size, order, number of images, device nor
+engine changes its noise, so that two candidates meet under common random numbers (spec: selection, 0.2).
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+
+import numpy as np
+
+from apfgan.backend import from_numpy, load_arrays, no_gradients, one_hot, place, set_training, to_numpy
+from apfgan.checkpoints import Weights
+from apfgan.config import Config
+from apfgan.networks import Painter, build_painter
+from apfgan.randomness import random_source
+
+NOISE_SCHEME = "host/seed,stem/1"
+"""Name of the rule by which noise is drawn; part of every content key."""
+
+
+def load_painter(weights: Weights, config: Config, *, origin: str, device: str = "cpu") -> Painter:
+    """Encoder and generator with `weights`, ready to draw. `origin` names the weights in messages.
+
+    Raises `WeightsError` that lists what does not fit the configuration.
+    """
+    painter = build_painter(config, seed=0)
+    load_arrays(painter, weights, origin=origin)
+    place(painter, device)
+    set_training(painter, False)
+    return painter
+
+
+def sample(
+    painter: Painter, label_maps: Iterable[tuple[str, np.ndarray]], *, classes: int, seed: int | None, device: str = "cpu", batch: int = 4
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """(stem, label map, image float32 (3, H, W) in [-1, 1]) for each (stem, label map (H, W)), in order. `seed` None: no noise at all."""
+    stream = iter(label_maps)
+    while chunk := list(islice(stream, batch)):
+        maps = np.stack([label_map for _, label_map in chunk])
+        noise = None
+        if seed is not None:
+            shapes = painter.generator.noise_shapes(*maps.shape[1:])
+            layers = zip(*(image_noise(stem, seed, shapes) for stem, _ in chunk), strict=True)
+            noise = [from_numpy(np.stack(layer), device=device) for layer in layers]
+        with no_gradients():
+            images = to_numpy(painter(one_hot(maps, classes, device=device), noise=noise, stage=None))
+        for (stem, label_map), image in zip(chunk, images, strict=True):
+            yield stem, label_map, image
+
+
+def image_noise(stem: str, seed: int, shapes: Sequence[tuple[int, int]]) -> list[np.ndarray]:
+    """Standard normal float32 arrays (1, h, w), one for each of `shapes`, for the image `stem` under `seed`."""
+    source = random_source(seed, stem)
+    return [source.standard_normal((1, height, width), dtype=np.float32) for height, width in shapes]
+
+
+def to_pixels(image: np.ndarray) -> np.ndarray:
+    """uint8 (H, W, 3) of a float image (3, H, W) in [-1, 1], rounded to the nearest level.
+
+    The original truncates, which darkens every image by half a level (spec: method, 12.19).
+    """
+    return np.clip(np.rint((image.transpose(1, 2, 0) + 1) * 127.5), 0, 255).astype(np.uint8)

@@ -1,0 +1,172 @@
+"""Measure a candidate: draw, judge, score, and never do any of it twice.
+
+Everything is found again by content. Per-image observations depend on the images, the label maps and the judges; the numbers depend on
+those and on the reference photos. So a finished measurement is read from the ledger, a changed reference needs no new image, and a
+killed process goes on behind the last chunk of images that it finished.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from apfgan.data import hash_label_maps
+from apfgan.errors import DataError
+from apfgan.files import hash_value, read_arrays, write_arrays, write_bytes
+from apfgan.progress import SILENT, Progress
+from apfgan.records import Candidate, Estimate, Measurement
+from apfgan.runs import Run, versions
+from metrics.composite import Formula, composite_measured
+from metrics.frechet import Reference
+from metrics.judges import Judges, Observations
+from metrics.judges import measure as judge
+from selection.sources import Drawn, GeneratorSource, ImageSource
+
+CHUNK = 32
+"""Images whose observations are written together: what a kill can cost."""
+
+PANEL = 8
+"""Label maps whose images are kept for the report."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One fixed way to measure: label maps, judges, reference and formula. All candidates of a ranking meet on the same bench."""
+
+    run: Run
+    label_maps: Sequence[Path]
+    """The label maps to draw, sorted by stem."""
+    judges: Judges
+    reference: Reference
+    reference_key: str
+    """Hash of the reference photos and of the judge that saw them."""
+    formula: Formula
+    device: str = "cpu"
+
+    @cached_property
+    def protocol(self) -> dict[str, Any]:
+        """What must agree before two numbers may be compared (spec: cli, "ledger")."""
+        data = self.run.config.data
+        return {
+            "judges": self.judges.identity,
+            "reference": {"key": self.reference_key, "photos": self.reference.count},
+            "label_maps": {"key": hash_label_maps(self.label_maps), "count": len(self.label_maps), "resize": "pil-nearest"},
+            "size": [data.width, data.height],
+            "classes": {"count": len(data.classes), "ignore": data.ignore},
+        }
+
+    @cached_property
+    def panel(self) -> frozenset[str]:
+        """Stems of the label maps whose images the report shows: evenly spread over the sorted list."""
+        positions = np.linspace(0, len(self.label_maps) - 1, min(PANEL, len(self.label_maps))).round().astype(int)
+        return frozenset(self.label_maps[position].stem for position in positions)
+
+
+def measure(bench: Bench, candidate: Candidate, *, source: ImageSource | None = None, progress: Progress = SILENT) -> Measurement:
+    """The numbers of `candidate` on `bench`: from the ledger where it has them, else measured and appended to it.
+
+    `source` says where its images come from (default: the run's checkpoints). The run must be locked by the caller.
+    """
+    source = source or GeneratorSource(bench.run, candidate, device=bench.device)
+    observations_key = _observations_key(bench, source)
+    key = hash_value({"observations": observations_key, "protocol": bench.protocol, "formula": bench.formula.name})
+    if found := bench.run.ledger.find(key):
+        return found
+    started = time.monotonic()
+    observations = observe(bench, source, observations_key, title=str(candidate), progress=progress)
+    metrics, composite = totals(bench, observations)
+    measurement = Measurement(
+        key=key,
+        candidate=str(candidate),
+        seed=candidate.seed,
+        images=len(bench.label_maps),
+        metrics=metrics,
+        composite=composite,
+        formula=bench.formula.name,
+        protocol=bench.protocol,
+        observations=observations_key,
+        seconds=round(time.monotonic() - started, 3),
+        device=bench.device,
+        versions=versions(),
+    )
+    bench.run.ledger.append(measurement)
+    return measurement
+
+
+def is_measured(bench: Bench, candidate: Candidate, source: ImageSource | None = None) -> bool:
+    """Whether `measure` would find everything in the ledger."""
+    source = source or GeneratorSource(bench.run, candidate, device=bench.device)
+    key = hash_value({"observations": _observations_key(bench, source), "protocol": bench.protocol, "formula": bench.formula.name})
+    return bench.run.ledger.find(key) is not None
+
+
+def observe(bench: Bench, source: ImageSource, key: str, *, title: str, progress: Progress = SILENT) -> dict[str, np.ndarray]:
+    """Per-image observations of all label maps, one row an image; chunks that an earlier process finished are read, not drawn again."""
+    folder = bench.run.features / key
+    chunks = [bench.label_maps[start : start + CHUNK] for start in range(0, len(bench.label_maps), CHUNK)]
+    found = [_read_chunk(folder / f"{index:04d}.npz", chunk) for index, chunk in enumerate(chunks)]
+    todo = [path for chunk, arrays in zip(chunks, found, strict=True) if arrays is None for path in chunk]
+    if todo:
+        with progress.task(f"score {title}", len(bench.label_maps), done=len(bench.label_maps) - len(todo)) as task:
+            drawn = source.draw(todo)
+            for index, chunk in enumerate(chunks):
+                if found[index] is None:
+                    images = []
+                    for _ in chunk:
+                        images.append(next(drawn))
+                        task.advance()
+                    observed = _judge_chunk(bench, images)
+                    _keep_panel(bench, key, images)
+                    write_arrays(folder / f"{index:04d}.npz", observed)
+                    found[index] = observed
+    complete = [arrays for arrays in found if arrays is not None]
+    return {name: np.concatenate([arrays[name] for arrays in complete]) for name in complete[0] if name != "stem"}
+
+
+def totals(bench: Bench, observations: Observations) -> tuple[dict[str, Estimate], Estimate]:
+    """The metrics and the composite of per-image observations, with standard errors over images.
+
+    The composite's error follows from each image's influence on all three scores together (the delta method), for they move together.
+    """
+    measured = judge(observations, bench.reference)
+    composite = composite_measured(bench.formula, measured, distance=bench.judges.distance)
+    return {name: each.estimate for name, each in measured.items()}, composite.estimate
+
+
+def _observations_key(bench: Bench, source: ImageSource) -> str:
+    protocol = {name: value for name, value in bench.protocol.items() if name != "reference"}
+    return hash_value({"source": source.identity, "protocol": protocol})
+
+
+def _judge_chunk(bench: Bench, images: Sequence[Drawn]) -> dict[str, np.ndarray]:
+    observed = bench.judges.observe(np.stack([each.pixels for each in images]), np.stack([each.label_map for each in images]))
+    return {"stem": np.array([each.stem for each in images]), **observed}
+
+
+def _keep_panel(bench: Bench, key: str, images: Sequence[Drawn]) -> None:
+    for each in images:
+        if each.stem in bench.panel:
+            write_bytes(bench.run.samples / key / f"{each.stem}.jpg", each.encoded)
+
+
+def _read_chunk(path: Path, label_maps: Sequence[Path]) -> dict[str, np.ndarray] | None:
+    """The observations in `path` if they are there, whole, and of these label maps; None if they must be made (again)."""
+    try:
+        arrays = read_arrays(path)
+    except FileNotFoundError:
+        return None
+    except (DataError, OSError, ValueError, EOFError, KeyError):  # a damaged cache is only a cache: made again
+        return None
+    return arrays if [str(stem) for stem in arrays.get("stem", [])] == [each.stem for each in label_maps] else None
+
+
+def measure_all(
+    bench: Bench, candidates: Sequence[Candidate], *, sources: Mapping[Candidate, ImageSource] | None = None, progress: Progress = SILENT
+) -> Iterator[Measurement]:
+    """Measure one candidate after the other, yielding each as it is finished."""
+    for candidate in candidates:
+        yield measure(bench, candidate, source=(sources or {}).get(candidate), progress=progress)

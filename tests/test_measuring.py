@@ -1,0 +1,252 @@
+"""Measuring, resuming and handing in, on tiny networks and judges that are a few lines of numpy."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from apfgan.backend import state_arrays
+from apfgan.checkpoints import save_checkpoint
+from apfgan.config import Config, DataConfig, ModelConfig, TrainConfig
+from apfgan.data import find_label_maps
+from apfgan.errors import EnvironmentProblem, WeightsError
+from apfgan.images import encode_png
+from apfgan.networks import build_painter
+from apfgan.records import Candidate, Estimate
+from apfgan.runs import Run
+from metrics.composite import FORMULAS
+from metrics.frechet import Reference
+from metrics.judges import Judges
+from selection import measuring
+from selection.measuring import Bench, is_measured, measure
+from selection.merge_search import combinations_of_best, search_merges
+from selection.sources import Drawn, GeneratorSource
+from selection.submission import submit
+
+PICO = Config(
+    data=DataConfig(classes=("sky", "sea", "land"), width=32, height=24, load_width=32),
+    model=ModelConfig(width=4, hidden=4, upsamplings=2, levels=2),
+    train=TrainConfig(progressive_epochs=1, epochs=2),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class ColourJudge:
+    """Sees brightness as the mask, colours as features and their spread as beauty; counts how often it is asked."""
+
+    asked: list[int]
+    name: str = "colours"
+    distance = "fd-colours"
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        return {"name": self.name}
+
+    def observe(self, images: np.ndarray, label_maps: np.ndarray) -> dict[str, np.ndarray]:
+        self.asked.append(len(images))
+        seen = (images.mean(axis=3) // 86).astype(int)
+        confusion = np.stack(
+            [np.bincount(g.ravel().astype(int) * 3 + s.ravel(), minlength=9).reshape(3, 3) for g, s in zip(label_maps, seen, strict=True)]
+        )
+        features = np.concatenate([images.mean(axis=(1, 2)), images.std(axis=(1, 2))], axis=1).astype(np.float32)
+        return {"confusion": confusion.astype(np.uint32), "features": features, "aesthetic": images.std(axis=(1, 2, 3)) / 25.5}
+
+    def observe_photos(self, paths: Sequence[Path], **options: Any) -> np.ndarray:
+        raise NotImplementedError
+
+    def fit_reference(self, features: np.ndarray) -> Reference:
+        return Reference.fit(features, distance=self.distance)
+
+
+def loud_weights(seed: int) -> dict[str, np.ndarray]:
+    """Fresh weights, magnified: those of gain 0.02 would draw nothing but grey."""
+    arrays = state_arrays(build_painter(PICO, seed=seed))
+    return {name: array * 60 if name.endswith(".weight") else array for name, array in arrays.items()}
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    source = np.random.default_rng(0)
+    for index in range(10):
+        path = tmp_path / "labels" / f"map {index}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(encode_png(source.integers(0, 3, size=(24, 32), dtype=np.uint8)))
+    run = Run.create(tmp_path / "run", PICO)
+    for epoch in range(3):
+        save_checkpoint(run, str(epoch), loud_weights(epoch), epoch=epoch)
+    judge = ColourJudge([])
+    reference = judge.fit_reference(source.normal(100, 20, size=(40, 6)))
+    return Bench(run, find_label_maps(tmp_path / "labels"), Judges("test", judge, judge, judge), reference, "photos", FORMULAS["A"])
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "CHUNK", 4)
+
+
+def asked(bench: Bench) -> list[int]:
+    judge = bench.judges.mask
+    assert isinstance(judge, ColourJudge)
+    return judge.asked
+
+
+def test_a_second_measurement_computes_nothing(bench):
+    candidate = Candidate(("1",))
+    assert not is_measured(bench, candidate)
+    first = measure(bench, candidate)
+    assert asked(bench) == [4, 4, 2] and first.images == 10
+    assert is_measured(bench, candidate)
+    assert measure(bench, candidate) == first
+    assert asked(bench) == [4, 4, 2]
+    assert len(bench.run.ledger.read()) == 1
+
+
+def test_killed_in_the_middle_it_goes_on_to_the_same_numbers(bench, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    class DiesAt(GeneratorSource):
+        def draw(self, label_maps):
+            for number, image in enumerate(super().draw(label_maps)):
+                if number == 6:
+                    raise Killed
+                yield image
+
+    candidate = Candidate(("1",))
+    with pytest.raises(Killed):
+        measure(bench, candidate, source=DiesAt(bench.run, candidate))
+    assert asked(bench) == [4] and bench.run.ledger.read() == []
+    resumed = measure(bench, candidate)
+    assert asked(bench) == [4, 4, 2]  # the finished chunk was not judged again
+    fresh = replace(bench, run=copy_of(bench.run))
+    assert measure(fresh, candidate).metrics == resumed.metrics
+
+
+def copy_of(run: Run) -> Run:
+    import shutil
+
+    copy = Run(run.path.with_name("copy"))
+    shutil.copytree(run.checkpoints, copy.checkpoints)
+    shutil.copy(run.config_path, copy.config_path)
+    return copy
+
+
+def test_a_damaged_chunk_is_made_again(bench):
+    candidate = Candidate(("1",))
+    found = measure(bench, candidate)
+    chunk = bench.run.features / found.observations / "0001.npz"
+    for content in (b"", chunk.read_bytes()[:-40], b"rubbish"):
+        chunk.write_bytes(content)
+        (bench.run.path / "measurements.jsonl").unlink()
+        asked(bench).clear()
+        again = measure(bench, candidate)
+        assert asked(bench) == [4] and again.metrics == found.metrics
+
+
+def test_the_key_is_content(bench, tmp_path):
+    key = measure(bench, Candidate(("1",))).key
+    moved = tmp_path / "elsewhere" / "labels"
+    moved.mkdir(parents=True)
+    for path in bench.label_maps:
+        (moved / path.name).write_bytes(path.read_bytes())
+    assert measure(replace(bench, label_maps=find_label_maps(moved)), Candidate(("1",))).key == key
+    assert measure(replace(bench, device="cpu:0"), Candidate(("1",))).key == key  # the device is recorded, and is not content
+
+    different = {
+        "weights": measure(bench, Candidate(("2",))).key,
+        "seed": measure(bench, Candidate(("1",), seed=7)).key,
+        "reference": measure(replace(bench, reference_key="others"), Candidate(("1",))).key,
+        "formula": measure(replace(bench, formula=FORMULAS["B"]), Candidate(("1",))).key,
+        "fewer label maps": measure(replace(bench, label_maps=bench.label_maps[:8]), Candidate(("1",))).key,
+        "judges": measure(replace(bench, judges=replace(bench.judges, name="others")), Candidate(("1",))).key,
+    }
+    pixel = moved / "map 3.png"
+    pixel.write_bytes(encode_png(np.zeros((24, 32), dtype=np.uint8)))
+    different["one label map"] = measure(replace(bench, label_maps=find_label_maps(moved)), Candidate(("1",))).key
+    assert len({key, *different.values()}) == len(different) + 1
+
+
+def test_another_formula_or_reference_draws_no_new_image(bench):
+    measure(bench, Candidate(("1",)))
+    asked(bench).clear()
+    board_b = measure(replace(bench, formula=FORMULAS["B"]), Candidate(("1",)))
+    assert asked(bench) == [] and board_b.formula == "B"
+
+
+def test_chunks_do_not_change_the_numbers(bench, monkeypatch):
+    found = measure(bench, Candidate(("1",)))
+    monkeypatch.setattr(measuring, "CHUNK", 7)
+    other = measure(replace(bench, run=copy_of(bench.run)), Candidate(("1",)))
+    for name, estimate in found.metrics.items():
+        assert other.metrics[name].value == pytest.approx(estimate.value, rel=1e-3)
+
+
+def test_seeds_change_the_image_once_the_noise_speaks(bench):
+    arrays = loud_weights(0)
+    assert any("noise" in name for name in arrays)
+    save_checkpoint(bench.run, "5", {name: np.full_like(array, 0.5) if "noise" in name else array for name, array in arrays.items()}, epoch=5)
+    silent = [next(GeneratorSource(bench.run, Candidate(("0",), seed=seed)).draw(bench.label_maps[:1])).encoded for seed in (0, 1)]
+    assert silent[0] == silent[1]
+    drawn = {seed: next(GeneratorSource(bench.run, Candidate(("5",), seed=seed)).draw(bench.label_maps[:1])).encoded for seed in (0, 1)}
+    assert drawn[0] != drawn[1]
+    assert drawn[0] == next(GeneratorSource(bench.run, Candidate(("5",))).draw(bench.label_maps[:1])).encoded
+
+
+def test_an_image_does_not_depend_on_its_neighbours(bench):
+    source = GeneratorSource(bench.run, Candidate(("1",)))
+    together = {each.stem: each.pixels.astype(int) for each in source.draw(bench.label_maps)}
+    for path in reversed(bench.label_maps[:3]):
+        alone: Drawn = next(source.draw([path]))
+        assert np.abs(alone.pixels - together[alone.stem]).max() <= 1
+
+
+def test_all_combinations_of_the_best():
+    ranked = [Candidate(("299",)), Candidate(("273", "298")), Candidate(("298",)), Candidate(("273",)), Candidate(("1",))]
+    assert [str(each) for each in combinations_of_best(ranked, 3)] == ["avg_298_299", "avg_273_299", "avg_273_298", "avg_273_298_299"]
+    assert len(combinations_of_best([Candidate((str(epoch),)) for epoch in range(9)], 6)) == 57
+
+
+def test_a_merge_of_equals_scores_as_they_do(bench):
+    save_checkpoint(bench.run, "7", loud_weights(1), epoch=7)
+    single = measure(bench, Candidate(("1",)))
+    merged = next(iter(search_merges(bench, [Candidate(("1",)), Candidate(("7",))], best=2)))
+    assert merged.candidate == "avg_1_7" and merged.metrics == single.metrics
+
+
+def test_a_damaged_checkpoint_is_refused(bench):
+    path = bench.run.checkpoint_path("1")
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(WeightsError, match="SHA-256 differs"):
+        measure(bench, Candidate(("1",)))
+
+
+def test_the_submission_is_flat_whole_and_scores_as_measured(bench, tmp_path):
+    import zipfile
+
+    expected = measure(bench, Candidate(("1",)))
+    done = submit(bench, Candidate(("1",)), tmp_path / "result.zip", expected=expected.composite)
+    with zipfile.ZipFile(done.path) as archive:
+        assert sorted(archive.namelist()) == sorted(f"map {index}.jpg" for index in range(10))
+        assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
+        first = archive.read("map 0.jpg")
+    assert done.composite.value == pytest.approx(expected.composite.value, abs=1e-9)
+    assert first == next(GeneratorSource(bench.run, Candidate(("1",))).draw(bench.label_maps[:1])).encoded
+    assert submit(bench, Candidate(("1",)), tmp_path / "again.zip").sha256 == done.sha256
+
+
+def test_a_submission_that_scores_otherwise_is_an_error(bench, tmp_path):
+    with pytest.raises(EnvironmentProblem, match="score 1 again"):
+        submit(bench, Candidate(("1",)), tmp_path / "result.zip", expected=Estimate(0.99))
+
+
+def test_the_panel_is_kept_as_judged(bench):
+    found = measure(bench, Candidate(("1",)))
+    kept = {path.stem: path.read_bytes() for path in (bench.run.samples / found.observations).iterdir()}
+    assert kept.keys() == bench.panel and len(kept) == 8
+    drawn = {each.stem: each.encoded for each in GeneratorSource(bench.run, Candidate(("1",))).draw(bench.label_maps)}
+    assert all(drawn[stem] == content for stem, content in kept.items())

@@ -1,0 +1,87 @@
+import math
+
+import numpy as np
+import pytest
+
+from apfgan.errors import UsageError
+from apfgan.records import Estimate, Measurement
+from selection.ranking import Entry, entries_of, quantile, rank
+
+
+def entry(name: str, composite: float, error: float | None = None, **metrics: float) -> Entry:
+    return Entry(name, {"composite": Estimate(composite, error), **{metric: Estimate(value) for metric, value in metrics.items()}})
+
+
+def measurement(candidate: str, composite: float, *, key: str = "", protocol: dict | None = None, images: int = 8) -> Measurement:
+    return Measurement(
+        key=key or candidate,
+        candidate=candidate,
+        seed=0,
+        images=images,
+        metrics={"mask_accuracy": Estimate(0.5, 0.01), "aesthetic": Estimate(5), "fid": Estimate(30)},
+        composite=Estimate(composite, 0.01),
+        formula="A",
+        protocol=protocol or {"judges": "x"},
+        observations="",
+        seconds=1,
+        device="cpu",
+        versions={},
+    )
+
+
+def test_numbers_are_ordered_as_numbers():
+    places = rank([Entry(name, {"fid": Estimate(value)}) for name, value in (("a", 100.2), ("b", 33.1), ("c", 9.8))], by="fid")
+    assert [place.entry.name for place in places] == ["c", "b", "a"]  # sorted as text, 100.2 would come first
+
+
+def test_higher_is_better_for_the_composite():
+    assert [place.entry.name for place in rank([entry("1", 0.3), entry("2", 0.5), entry("3", 0.4)])] == ["2", "3", "1"]
+
+
+def test_equal_scores_go_to_the_better_mask_then_to_the_later_epoch():
+    entries = [entry("9", 0.5, mask_accuracy=0.8), entry("10", 0.5, mask_accuracy=0.8), entry("8", 0.5, mask_accuracy=0.9)]
+    assert [place.entry.name for place in rank(entries)] == ["8", "10", "9"]
+
+
+@pytest.mark.parametrize("gap, tied", [(1.9, True), (2.0, False)])
+def test_a_tie_ends_where_the_difference_leaves_its_interval(gap, tied):
+    error = 0.01
+    places = rank([entry("1", 0.5, error), entry("2", 0.5 - gap * error * math.sqrt(2), error)])
+    assert places[1].tied is tied
+
+
+def test_false_alarms_are_as_rare_as_promised():
+    source = np.random.default_rng(0)
+    pairs = source.normal(0.5, 0.01, size=(4000, 2))
+    told_apart = [not rank([entry("1", a, 0.01), entry("2", b, 0.01)])[1].tied for a, b in pairs]
+    assert np.mean(told_apart) == pytest.approx(0.05, abs=0.012)
+
+
+def test_without_errors_only_equals_are_tied():
+    assert [place.tied for place in rank([entry("1", 0.5), entry("2", 0.5), entry("3", 0.49)])] == [True, True, False]
+
+
+def test_interval_is_the_normal_one():
+    assert quantile() == pytest.approx(1.959964, abs=1e-6)
+    low, high = rank([entry("1", 0.5, 0.01)])[0].interval
+    assert (low, high) == pytest.approx((0.5 - 0.01959964, 0.5 + 0.01959964))
+
+
+def test_an_unmeasured_metric_is_named():
+    with pytest.raises(UsageError, match="fid was not measured for 2"):
+        rank([entry("1", 0.5, fid=3.0), entry("2", 0.5)], by="fid")
+    with pytest.raises(UsageError, match="known: composite"):
+        rank([entry("1", 0.5)], by="luck")
+
+
+def test_only_one_protocol_is_ranked_and_the_latest_measurement_counts():
+    found = entries_of(
+        [
+            measurement("1", 0.1, protocol={"judges": "old"}),
+            measurement("2", 0.2),
+            measurement("3", 0.3, images=4),
+            measurement("2", 0.25, key="again"),
+            measurement("1", 0.15),
+        ]
+    )
+    assert {each.name: each.metrics["composite"].value for each in found} == {"1": 0.15, "2": 0.25}

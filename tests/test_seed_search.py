@@ -1,0 +1,27 @@
+import numpy as np
+import pytest
+
+from selection.seed_search import expected_maximum, judge_seeds, seeds
+
+
+@pytest.mark.parametrize("draws, expected", [(2, 0.5641896), (3, 0.8462844), (10, 1.5387527), (20, 1.8674751), (200, 2.7460424)])
+def test_expected_maximum_is_the_tabulated_one(draws, expected):
+    assert expected_maximum(draws) == pytest.approx(expected, abs=1e-5)  # Harter 1961, table of normal order statistics
+
+
+def test_luck_alone_gains_what_is_said():
+    source = np.random.default_rng(0)
+    verdicts = [judge_seeds(list(source.normal(27, 0.1, size=20)), metric="fid") for _ in range(2000)]
+    assert np.mean([each.gain for each in verdicts]) == pytest.approx(0.1 * 1.8674751, rel=0.02)
+    assert np.mean([each.gain_by_luck for each in verdicts]) == pytest.approx(0.1 * 1.8674751, rel=0.03)  # the sample deviation is a little small
+
+
+def test_best_follows_the_direction():
+    assert judge_seeds([1.0, 2.0, 3.0], metric="composite").best == 3.0
+    verdict = judge_seeds([1.0, 2.0, 3.0], metric="fid")
+    assert (verdict.best, verdict.mean, verdict.gain, verdict.deviation) == (1.0, 2.0, 1.0, 1.0)
+
+
+def test_a_longer_search_begins_with_the_shorter():
+    assert seeds(20)[:5] == seeds(5)
+    assert len(set(seeds(20))) == 20 and 0 not in seeds(20)
