@@ -30,7 +30,7 @@ from apfgan.labels import Classes
 from apfgan.progress import SILENT, Progress
 from metrics.aesthetic_proxy import AestheticProxy
 from metrics.frechet import Reference
-from metrics.inference import IMAGENET_MEAN, IMAGENET_STD, exact_inference, freeze, image_tensor, normalise
+from metrics.inference import IMAGENET_MEAN, IMAGENET_STD, exact_inference, freeze, image_tensor, largest_logit, normalise
 from metrics.judges import Judges, count_confusion
 
 VERSION = 1
@@ -39,9 +39,12 @@ VERSION = 1
 STEPS = 400
 """Optimiser steps of a fit: about 15 s on two idle cores at 128x96."""
 
+BATCH = 16
+"""Images that go through the network together."""
+
 _PIXELS = 128 * 96
 """Larger images are judged at about this many pixels."""
-_BATCH = 8
+_FIT_BATCH = 8
 _RATE = 2e-3
 _WARM_UP = 20
 _OCTAVES = 4
@@ -90,12 +93,17 @@ class EmbeddedJudge:
 
     def observe(self, images: np.ndarray, label_maps: np.ndarray) -> dict[str, np.ndarray]:
         """`confusion` and `features` of images uint8 (N, H, W, 3) drawn for label maps (N, H, W)."""
-        features, logits = self._look(images)
-        with exact_inference():
-            seen = functional.interpolate(logits, size=label_maps.shape[1:], mode="bilinear", align_corners=False).argmax(1)
-        return {"features": features, "confusion": count_confusion(label_maps, seen.cpu().numpy(), self._classes)}
+        features, confusion = [], []
+        for start in range(0, len(images), BATCH):
+            rows = slice(start, start + BATCH)
+            seen_features, logits = self._look(images[rows])
+            with exact_inference():
+                seen = largest_logit(logits, images.shape[1:3])
+            features.append(seen_features)
+            confusion.append(count_confusion(label_maps[rows], seen, self._classes))
+        return {"features": np.concatenate(features), "confusion": np.concatenate(confusion)}
 
-    def observe_photos(self, paths: Sequence[Path], *, batch: int = 16, progress: Progress = SILENT) -> np.ndarray:
+    def observe_photos(self, paths: Sequence[Path], *, batch: int = BATCH, progress: Progress = SILENT) -> np.ndarray:
         """Features float32 (N, D) of photos, brought to the size of the generated images first (Pillow's bicubic)."""
         rows = []
         with progress.task("look at the photos", len(paths)) as task:
@@ -174,7 +182,7 @@ def fit(
     freeze(network, device)
     rows = []
     with exact_inference():
-        for chunk in pixels.split(_BATCH):
+        for chunk in pixels.split(BATCH):
             on_device = chunk.to(device)
             rows.append(_pooled(on_device, network(on_device, output_hidden_states=True).hidden_states).cpu())
         spread = torch.cat(rows).std(dim=0).clamp(min=_LEAST_SPREAD)
@@ -218,8 +226,8 @@ def _train(
     draw = torch.Generator().manual_seed(seed)
     with progress.task("fit the embedded judge", steps, unit="steps") as task:
         for _ in range(steps):
-            chosen = torch.randint(len(pixels), (_BATCH,), generator=draw)
-            mirrored = torch.rand((_BATCH, 1, 1), generator=draw) < 0.5
+            chosen = torch.randint(len(pixels), (_FIT_BATCH,), generator=draw)
+            mirrored = torch.rand((_FIT_BATCH, 1, 1), generator=draw) < 0.5
             batch = torch.where(mirrored[..., None], pixels[chosen].flip(-1), pixels[chosen]).to(device)
             target = torch.where(mirrored, targets[chosen].flip(-1), targets[chosen]).to(device)
             logits = functional.interpolate(network(batch).logits, size=target.shape[1:], mode="bilinear", align_corners=False)

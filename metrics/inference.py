@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 
 from apfgan.errors import WeightsError
 
@@ -32,6 +33,15 @@ def normalise(images: torch.Tensor, mean: Sequence[float], std: Sequence[float])
     """(images - mean) / std, channel by channel, of images (N, 3, H, W)."""
     shape = (1, 3, 1, 1)
     return (images - images.new_tensor(mean).view(shape)) / images.new_tensor(std).view(shape)
+
+
+def largest_logit(logits: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
+    """The class of the largest logit at each pixel, (N, H, W), after the logits (N, C, h, w) were brought to `size` (H, W) bilinearly.
+
+    One image at a time: full-size logits of 150 classes take 118 MB each at 512x384.
+    """
+    rows = [functional.interpolate(each[None], size=size, mode="bilinear", align_corners=False)[0].argmax(0).cpu().numpy() for each in logits]
+    return np.stack(rows)
 
 
 def freeze(network: nn.Module, device: str) -> nn.Module:

@@ -1,0 +1,72 @@
+"""Networks of transformers from a folder or from the hub's cache: found, hashed, and loaded without a word and without the network."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import try_to_load_from_cache
+from transformers.utils import logging
+
+from apfgan.errors import WeightsError
+from apfgan.files import hash_file
+
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+"""Names under which the weights lie, the preferred one first."""
+
+
+def find_pretrained(name: str) -> Path | None:
+    """The folder of `name`, a folder with `config.json` and weights or a hub id whose files are in the hub's cache; None when it is not here."""
+    if (folder := Path(name).expanduser()).is_dir():
+        return folder if _weights_of(folder) else None
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
+        return None
+    for file in WEIGHT_FILES:
+        found = try_to_load_from_cache(name, file)
+        if isinstance(found, str) and Path(found).with_name("config.json").exists():
+            return Path(found).parent
+    return None
+
+
+def pretrained_identity(folder: Path) -> dict[str, str]:
+    """Hashes of the configuration and the weights in `folder`."""
+    weights = _weights_of(folder)
+    if weights is None:
+        raise WeightsError(f"{folder} is no pretrained network: it needs config.json and {' or '.join(WEIGHT_FILES)}")
+    return {"weights": hash_file(weights), "config": hash_file(folder / "config.json")}
+
+
+def load_pretrained(kind: Any, folder: Path) -> Any:
+    """The network of class `kind` (one of transformers' models) in `folder`; raises `WeightsError` where it is not one, or lacks weights."""
+    pretrained_identity(folder)
+    try:
+        with _silence():
+            network, report = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+    except Exception as error:  # transformers raises anything from OSError to KeyError for files that are not what they say
+        raise WeightsError(f"{folder} does not load as {kind.__name__}: {str(error).strip().splitlines()[0]}") from error
+    wrong = sorted(str(name) for name in (*report["missing_keys"], *report["mismatched_keys"]))
+    if wrong:
+        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        raise WeightsError(f"{folder} lacks weights of {kind.__name__}: {', '.join(wrong[:5])}{more}. Was it trained for another task?")
+    return network
+
+
+def _weights_of(folder: Path) -> Path | None:
+    if not (folder / "config.json").is_file():
+        return None
+    return next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """No warnings or bars of transformers; its settings are put back."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
