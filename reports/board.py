@@ -1,0 +1,383 @@
+"""Everything that the report says, as one frozen value: `read_board` reads the run, and tables, plots and page only show what it holds.
+
+Numbers are compared only under one protocol and formula. Differences carry the noise of two independent measurements; as all candidates
+draw the same label maps, the true noise of a difference is smaller, so that "clear" here is a cautious word.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from scipy import integrate, stats
+
+from apfgan.config import Config
+from apfgan.errors import UsageError
+from apfgan.files import hash_value
+from apfgan.records import Candidate, Estimate, Measurement, epoch_order
+from apfgan.runs import Run
+
+INTERVAL = float(stats.norm.ppf(0.975))
+"""Standard errors on either side of a 95 % interval (1.96)."""
+
+UNTRAINED = "0"
+"""Name of the checkpoint before the first step."""
+
+_METRIC_TITLES = {"mask_accuracy": "mask accuracy", "aesthetic": "aesthetic", "fid": "FID"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One measured candidate in its place."""
+
+    rank: int
+    measurement: Measurement = field(hash=False)
+    candidate: Candidate | None
+    """None: a name outside the grammar (images of another generator)."""
+
+    @property
+    def name(self) -> str:
+        """The candidate's name."""
+        return self.measurement.candidate
+
+    @property
+    def base(self) -> str:
+        """The name without the seed: what shares its weights."""
+        return self.candidate.base if self.candidate else self.name
+
+    @property
+    def kind(self) -> str:
+        """`epoch`, `merge`, or `other` for what has neither."""
+        return kind_of(self.candidate)
+
+    @property
+    def epoch(self) -> int | None:
+        """Its epoch, where it is one."""
+        return int(self.base) if self.kind == "epoch" else None
+
+    @property
+    def seed(self) -> int:
+        """Seed of its noise."""
+        return self.measurement.seed
+
+    @property
+    def score(self) -> Estimate:
+        """The composite."""
+        return self.measurement.composite
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How far one row is ahead of another."""
+
+    row: Row
+    other: Row
+
+    @property
+    def difference(self) -> float:
+        """Score of the first less score of the other."""
+        return self.row.score.value - self.other.score.value
+
+    @property
+    def noise(self) -> float | None:
+        """Standard error of the difference, as if the two were measured independently; None when one of the errors is unknown."""
+        one, other = self.row.score.error, self.other.score.error
+        return None if one is None or other is None else math.hypot(one, other)
+
+    @property
+    def tied(self) -> bool:
+        """The difference lies within its 95 % noise; where that is unknown, only equal scores are tied."""
+        return abs(self.difference) <= INTERVAL * (self.noise or 0.0)
+
+    @property
+    def probability(self) -> float | None:
+        """Probability that the first is better, with normal errors."""
+        if self.noise is None:
+            return None
+        if self.noise == 0:
+            return 0.5 + 0.5 * math.copysign(1, self.difference) * (self.difference != 0)
+        return float(stats.norm.cdf(self.difference / self.noise))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merge:
+    """A merge beside the best of its members."""
+
+    row: Row
+    gain: Comparison | None
+    """Against the best member; None when none of them was measured."""
+    unmeasured: tuple[str, ...]
+    """Members without a measurement of their own."""
+
+
+@dataclass(frozen=True)
+class SeedGroup:
+    """The seeds tried for one set of weights, best first, and what choosing among them is worth."""
+
+    base: str
+    rows: tuple[Row, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean score."""
+        return math.fsum(row.score.value for row in self.rows) / len(self.rows)
+
+    @property
+    def deviation(self) -> float:
+        """Sample standard deviation of the score over seeds."""
+        return math.sqrt(math.fsum((row.score.value - self.mean) ** 2 for row in self.rows) / (len(self.rows) - 1))
+
+    @property
+    def gain(self) -> float:
+        """Best score less the mean: holds for these images alone."""
+        return self.rows[0].score.value - self.mean
+
+    @property
+    def luck(self) -> float:
+        """What the best of so many seeds gains over the mean by chance."""
+        return expected_best_of(len(self.rows)) * self.deviation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Excluded:
+    """Measurements that may not be compared with the ranked ones, and why."""
+
+    count: int
+    protocol_id: str
+    differing: tuple[str, ...]
+    """Fields of the protocol in which they differ, `formula` and `images` among them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """The state of a run, ranked."""
+
+    run_name: str
+    run_path: str
+    config: Config
+    checkpoints: tuple[str, ...]
+    """Names of the checkpoints that could be scored."""
+    measurements: tuple[Measurement, ...]
+    """The whole ledger, oldest first."""
+    rows: tuple[Row, ...]
+    """The latest measurement of each candidate, as far as it may be compared with the last one measured; best first."""
+    excluded: tuple[Excluded, ...]
+
+    @property
+    def protocol(self) -> Mapping[str, Any]:
+        """The protocol behind `rows`; empty when nothing was measured."""
+        return self.rows[0].measurement.protocol if self.rows else {}
+
+    @property
+    def formula(self) -> str:
+        """Name of the composite's formula behind `rows`."""
+        return self.rows[0].measurement.formula if self.rows else ""
+
+    @property
+    def best(self) -> Row | None:
+        """The first row."""
+        return self.rows[0] if self.rows else None
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics in `rows`: mask accuracy, aesthetic, then the others."""
+        found = dict.fromkeys(name for row in self.rows for name in row.measurement.metrics)
+        return tuple(sorted(found, key=lambda name: list(_METRIC_TITLES).index(name) if name in _METRIC_TITLES else len(_METRIC_TITLES)))
+
+    @property
+    def epochs(self) -> tuple[Row, ...]:
+        """Trained epochs with the standard seed, in order; the untrained generator is not among them."""
+        found = [row for row in self.rows if row.epoch is not None and row.seed == 0 and row.base != UNTRAINED]
+        return tuple(sorted(found, key=lambda row: row.epoch or 0))
+
+    @property
+    def last_epoch(self) -> Row | None:
+        """What a user would take who does not choose."""
+        return self.epochs[-1] if self.epochs else None
+
+    @property
+    def untrained(self) -> Row | None:
+        """The generator before its first step, where it was measured."""
+        return self.find(UNTRAINED)
+
+    @property
+    def tied(self) -> tuple[Row, ...]:
+        """Rows behind the best that the noise does not tell from it."""
+        return tuple(row for row in self.rows[1:] if Comparison(self.rows[0], row).tied)
+
+    @property
+    def clear(self) -> bool:
+        """Whether the best is told from every other row; not while there is no other, or an error is unknown."""
+        return len(self.rows) > 1 and not self.tied and all(row.score.error is not None for row in self.rows)
+
+    @cached_property
+    def merges(self) -> tuple[Merge, ...]:
+        """Every combination tried, best first, each once (its lowest seed) beside its best member drawn with the same seed if there is one."""
+        first_seed: dict[str, Row] = {}
+        for row in sorted(self.rows, key=lambda row: row.seed):
+            if row.kind == "merge":
+                first_seed.setdefault(row.base, row)
+        return tuple(self._merge(row) for row in sorted(first_seed.values(), key=lambda row: row.rank))
+
+    @cached_property
+    def seeds(self) -> tuple[SeedGroup, ...]:
+        """Weights that were drawn with more than one seed, best first."""
+        groups: dict[str, list[Row]] = defaultdict(list)
+        for row in self.rows:
+            groups[row.base].append(row)
+        return tuple(SeedGroup(base, tuple(rows)) for base, rows in groups.items() if len(rows) > 1)
+
+    @property
+    def bridge(self) -> tuple[Row, ...]:
+        """How the score came about: last epoch, best epoch, then the best candidate's weights and its seed, as far as each is a step."""
+        best = self.best
+        if best is None or best.kind == "other":
+            return ()
+        plain = min((row for row in self.rows if row.base == best.base), key=lambda row: row.seed)
+        steps = (self.last_epoch, min(self.epochs, key=lambda row: row.rank, default=None), plain, best)
+        return tuple(dict.fromkeys(row for row in steps if row is not None))
+
+    @property
+    def embedded(self) -> bool:
+        """Whether a judge is one that ships with the program rather than the published one."""
+        return any("embedded" in name for name in (*self.metrics, *self.judges))
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """Name of each judge that the protocol names."""
+        return tuple(dict.fromkeys(_names(self.protocol)))
+
+    @property
+    def measured_checkpoints(self) -> int:
+        """How many checkpoints have a row of their own."""
+        return sum(self.find(name) is not None for name in self.checkpoints)
+
+    def find(self, name: str) -> Row | None:
+        """The row of a candidate."""
+        return next((row for row in self.rows if row.name == name), None)
+
+    def compare(self, other: Row | None) -> Comparison | None:
+        """The best row against another; None when there is no other, or it is the best itself."""
+        return Comparison(self.rows[0], other) if other is not None and other is not self.rows[0] else None
+
+    def _merge(self, row: Row) -> Merge:
+        assert row.candidate is not None
+        singles = {name: self.find(str(Candidate((name,), seed=row.seed))) or self.find(name) for name in row.candidate.members}
+        measured = [single for single in singles.values() if single is not None]
+        best = min(measured, key=lambda single: single.rank, default=None)
+        return Merge(
+            row=row,
+            gain=Comparison(row, best) if best else None,
+            unmeasured=tuple(name for name, single in singles.items() if single is None),
+        )
+
+
+def read_board(run: Run) -> Board:
+    """Read the run's ledger and checkpoints; raises `DataError` for a damaged ledger."""
+    measurements = run.ledger.read()
+    groups: dict[tuple[str, int], list[Measurement]] = defaultdict(list)
+    for measurement in measurements:
+        groups[comparable_group(measurement)].append(measurement)
+    current = comparable_group(measurements[-1]) if measurements else ("", 0)
+    return Board(
+        run_name=run.path.resolve().name,
+        run_path=str(run.path),
+        config=run.config,
+        checkpoints=tuple(run.checkpoint_names()),
+        measurements=tuple(measurements),
+        rows=rank(groups.get(current, [])),
+        excluded=tuple(
+            Excluded(count=len(group), protocol_id=protocol_id(group[-1]), differing=_differing(group[-1], measurements[-1]))
+            for key, group in groups.items()
+            if key != current
+        ),
+    )
+
+
+def rank(measurements: Sequence[Measurement]) -> tuple[Row, ...]:
+    """The latest measurement of each candidate: highest composite first, ties by mask accuracy, then the later epoch."""
+    latest = {measurement.candidate: measurement for measurement in measurements}
+    parsed = {name: parse_candidate(name) for name in latest}
+    ordered = sorted(latest.values(), key=lambda measurement: _order(measurement, parsed[measurement.candidate]), reverse=True)
+    return tuple(Row(rank=place, measurement=each, candidate=parsed[each.candidate]) for place, each in enumerate(ordered, start=1))
+
+
+def protocol_id(measurement: Measurement) -> str:
+    """Short name of the protocol and formula behind a measurement."""
+    return hash_value({"protocol": dict(measurement.protocol), "formula": measurement.formula})[:12]
+
+
+def comparable_group(measurement: Measurement) -> tuple[str, int]:
+    """Two measurements may be compared only if this agrees: protocol, formula and number of images (a distance shrinks as images are added)."""
+    return protocol_id(measurement), measurement.images
+
+
+def parse_candidate(name: str) -> Candidate | None:
+    """The candidate of that name, None when it follows another grammar."""
+    try:
+        candidate = Candidate.parse(name)
+    except UsageError:
+        return None
+    return candidate if str(candidate) == name else None
+
+
+def kind_of(candidate: Candidate | None) -> str:
+    """`epoch`, `merge`, or `other` for a named checkpoint and for what is not made of checkpoints."""
+    if candidate is None:
+        return "other"
+    if candidate.is_merge:
+        return "merge"
+    return "epoch" if candidate.base.isdigit() else "other"
+
+
+def metric_title(name: str) -> str:
+    """How a metric is called in the report; a distance keeps its real name."""
+    return _METRIC_TITLES.get(name, name)
+
+
+def is_distance(name: str) -> bool:
+    """Whether a metric is a distance, lower being better."""
+    return name.startswith(("fid", "fd", "kid"))
+
+
+def expected_best_of(count: int) -> float:
+    """Expected largest of `count` standard normal numbers: how many standard deviations the luckiest try gains.
+
+    >>> round(expected_best_of(20), 3)
+    1.867
+    """
+    density = stats.norm.pdf
+    value, _ = integrate.quad(lambda x: x * count * density(x) * stats.norm.cdf(x) ** (count - 1), -10, 10, limit=200)
+    return float(value) if count > 1 else 0.0
+
+
+def flatten(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Each leaf of nested mappings with its dotted path."""
+    if isinstance(value, Mapping):
+        for key in sorted(value):
+            yield from flatten(value[key], f"{path}.{key}" if path else str(key))
+    else:
+        yield path, value
+
+
+def _order(measurement: Measurement, candidate: Candidate | None) -> tuple[float, float, tuple[int, int, str]]:
+    accuracy = measurement.metrics.get("mask_accuracy")
+    # A merge counts as its latest member.
+    latest = max((epoch_order(name) for name in candidate.members if name.isdigit()), default=(0, -1, "")) if candidate else (0, -1, "")
+    return measurement.composite.value, accuracy.value if accuracy else 0.0, latest
+
+
+def _differing(one: Measurement, other: Measurement) -> tuple[str, ...]:
+    """Fields in which the protocols of two measurements differ."""
+    left, right = dict(flatten(one.protocol)), dict(flatten(other.protocol))
+    fields = sorted(name for name in left.keys() | right.keys() if left.get(name) != right.get(name))
+    return (*fields, *(name for name in ("formula", "images") if getattr(one, name) != getattr(other, name)))
+
+
+def _names(protocol: Mapping[str, Any]) -> Iterator[str]:
+    """Whatever calls itself by a `name` in a protocol is a judge."""
+    for path, value in flatten(protocol):
+        if path.rpartition(".")[2] == "name" and isinstance(value, str):
+            yield value

@@ -1,0 +1,518 @@
+"""The report: its numbers against the ledger, partial states, hostile names, and the page in a real browser."""
+
+import io
+import json
+import math
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image, ImageFilter
+
+from apfgan.config import PRESETS, Config, DataConfig
+from apfgan.errors import DataError
+from apfgan.files import append_line, hash_value, write_arrays, write_bytes, write_json, write_text
+from apfgan.labels import Classes
+from apfgan.records import Candidate, Estimate, Measurement
+from apfgan.runs import Run
+from reports.board import expected_best_of, read_board
+from reports.gallery import read_gallery
+from reports.observations import read_observations
+from reports.page import write_report
+from reports.tables import defuse
+
+NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
+HEIGHT, WIDTH, IMAGES = 48, 64, 24
+STEMS = tuple(f"{487100 + index}" for index in range(6))
+PROTOCOL = {
+    "judges": {
+        "mask_accuracy": {"name": "segformer-b4", "sha256": "ab" * 32, "input": "512x384"},
+        "distance": {"name": "inception-2015-12-05", "sha256": "67" * 32},
+        "aesthetic": {"name": "laion-v2", "sha256": "cd" * 32},
+    },
+    "jpeg": {"quality": 75, "subsampling": "4:2:0"},
+    "label_resize": "pil-nearest",
+}
+TRAINED = [str(epoch) for epoch in range(5, 17)]
+MERGES = ["avg_13_16", "avg_13_15", "avg_13_15_16", "0.25*13+0.75*16", "avg_11_13", "avg_15_16"]
+SEEDS = [f"avg_13_16@{seed}" for seed in (7, 19, 101, 433, 1024, 2433, 5005, 9001, 31337)]
+EVERYTHING = ["0", *TRAINED, *MERGES, *SEEDS]
+
+
+def quality(name: str) -> float:
+    """How good a made-up candidate is, between 0 and 1: training helps, merging helps a little, seeds scatter."""
+    candidate = Candidate.parse(name)
+    wobble = np.random.default_rng(int(hash_value(name)[:8], 16)).normal()
+    level = float(np.mean([1 - math.exp(-int(member) / 5) for member in candidate.members]))
+    return level + 0.02 * candidate.is_merge + (0.004 if candidate.seed else 0.009) * wobble
+
+
+def measure(name: str, *, protocol: dict = PROTOCOL, formula: str = "A", **changes) -> Measurement:
+    level = quality(name)
+    accuracy, distance, aesthetic = 0.5 + 0.42 * level, 130 - 102 * level, 4.2 + 0.8 * level
+    values = {
+        "mask_accuracy": Estimate(accuracy, 0.0031),
+        "aesthetic": Estimate(aesthetic, 0.0213),
+        "fid": Estimate(distance, 0.31),
+        "composite": Estimate(accuracy * (aesthetic / 20 + (100 - min(distance, 100)) / 200), 0.0028),
+    }
+    composite = changes.pop("composite", values.pop("composite"))
+    key = hash_value([name, protocol, formula])
+    fields = {
+        "key": key, "candidate": name, "seed": Candidate.parse(name).seed, "images": IMAGES, "metrics": values, "composite": composite,
+        "formula": formula, "protocol": protocol, "observations": key[:16], "seconds": 31.25 + level, "device": "cpu",
+        "versions": {"apfgan": "0.1.0", "torch": "2.6.0"},
+    }  # fmt: skip
+    return Measurement(**(fields | changes))
+
+
+def landscape(index: int) -> np.ndarray:
+    """A label map (H, W) with sky, mountains, trees, grass or water."""
+    rng = np.random.default_rng(index)
+    x = np.linspace(0, 1, WIDTH * 4)
+    y = np.linspace(0, 1, HEIGHT * 4)[:, None]
+    ridge = 0.45 + 0.12 * np.sin(x * rng.uniform(4, 9) + rng.uniform(0, 6)) + 0.04 * np.sin(x * 31 + index)
+    shore = 0.68 + 0.05 * np.sin(x * rng.uniform(2, 5) + index)
+    ids = np.where(y < ridge, 1, np.where(y < shore, 0 if index % 2 else 5, 12 if index % 3 else 2))
+    if index % 2:
+        ids = np.where((y > shore - 0.06) & (y < shore), 5, ids)
+    return ids.astype(np.uint8)
+
+
+def photograph(label_map: np.ndarray, *, seed: int, blur: float) -> Image.Image:
+    """A picture of a label map: the smaller `blur`, the more like a photo."""
+    rng = np.random.default_rng(seed)
+    tint = {0: (112, 104, 110), 1: (150, 190, 228), 2: (62, 108, 140), 5: (44, 78, 52), 12: (118, 142, 70)}
+    colour = np.zeros((*label_map.shape, 3))
+    for label, value in tint.items():
+        colour[label_map == label] = value
+    colour += np.linspace(35, -25, label_map.shape[0])[:, None, None]
+    coarse = Image.fromarray(rng.integers(0, 255, (24, 32), dtype=np.uint8)).resize(label_map.shape[::-1], Image.Resampling.BICUBIC)
+    colour += (np.asarray(coarse, dtype=float)[..., None] - 128) * 0.25 + rng.normal(0, 7, (*label_map.shape, 1))
+    return Image.fromarray(np.clip(colour, 0, 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(blur))
+
+
+def save_picture(path: Path, image: Image.Image) -> None:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG" if path.suffix == ".png" else "JPEG")
+    write_bytes(path, buffer.getvalue())
+
+
+def save_observations(run: Run, measurement: Measurement, *, classes: int, stems: Sequence[str] = STEMS) -> None:
+    """Confusions in two files, as scoring leaves them; most pixels right, as many as the mask accuracy says."""
+    rng = np.random.default_rng(int(hash_value(measurement.candidate)[:8], 16))
+    names = [*stems, *(f"{488000 + index}" for index in range(IMAGES - len(stems)))]
+    confusion = np.zeros((IMAGES, classes, classes), dtype=np.uint32)
+    for index in range(IMAGES):
+        given = np.bincount(landscape(index).ravel(), minlength=classes)[:classes]
+        right = rng.binomial(given, min(measurement.metrics["mask_accuracy"].value, 1.0))
+        confusion[index][np.diag_indices(classes)] = right
+        confusion[index][:, 0] += (given - right).astype(np.uint32)
+    for part, rows in enumerate((slice(0, 10), slice(10, None))):
+        arrays = {
+            "stem": np.array(names[rows]),
+            "confusion": confusion[rows],
+            "aesthetic": rng.normal(4.8, 0.4, IMAGES)[rows],
+            "features": rng.normal(size=(IMAGES, 4))[rows],
+        }
+        write_arrays(run.features / measurement.observations / f"{part:04d}.npz", arrays)
+
+
+def build_run(path: Path, names: Sequence[str] = EVERYTHING, *, photos: bool = True, pictures: bool = True, config: Config = PRESETS["tiny"]) -> Run:
+    """A run directory as scoring leaves it, with made-up but lifelike numbers and pictures."""
+    run = Run.create(path, config)
+    for epoch in ["0", *TRAINED]:
+        write_bytes(run.checkpoint_path(epoch), b"weights")
+        write_json(run.checkpoint_path(epoch).with_suffix(".json"), {"name": epoch, "sha256": hash_value(epoch)})
+    for name in names:
+        measurement = measure(name)
+        run.ledger.append(measurement)
+        save_observations(run, measurement, classes=len(config.data.classes))
+        if pictures:
+            for index, stem in enumerate(STEMS):
+                blurred = photograph(landscape(index), seed=index + Candidate.parse(name).seed, blur=0.6 + 9 * max(0.0, 1 - quality(name)))
+                save_picture(run.samples / measurement.observations / f"{stem}.jpg", blurred)
+    if pictures:
+        for index, stem in enumerate(STEMS):
+            save_picture(run.panel / f"{stem}.png", Image.fromarray(Classes().paint(landscape(index))))
+            if photos and index != 4:
+                save_picture(run.panel / f"{stem}.jpg", photograph(landscape(index), seed=index, blur=0))
+    rng = np.random.default_rng(0)
+    lines = ["epoch,phase,level,seconds,images,generator,discriminator,feature_matching,perceptual"]
+    for epoch in range(1, 17):
+        phase = "progressive" if epoch <= 6 else "fine"
+        losses = (1.9 - 0.03 * epoch, 0.8 + 0.01 * epoch, 6 / epoch**0.4, 9 / epoch**0.3) * rng.normal(1, 0.03, 4)
+        lines.append(f"{epoch},{phase},{min(2, epoch // 3)},41.5,1000," + ",".join(f"{loss:.5f}" for loss in losses))
+    write_text(run.training_log, "\n".join(lines) + "\n")
+    for time, arguments in (("09:00:00", ["train", "--data", "my data", "--run", "runs/demo"]), ("11:30:00", ["score", "--run", "runs/demo"])):
+        entry = {"time": f"2026-03-01T{time}+0000", "arguments": arguments, "versions": {"apfgan": "0.1.0"}, "commit": "0123456789abcdef"}
+        append_line(run.path / "history.jsonl", json.dumps(entry))
+    return run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    built = build_run(tmp_path_factory.mktemp("runs") / "demo")
+    write_report(built, now=NOW)
+    return built
+
+
+@pytest.fixture(scope="module")
+def page(run: Run) -> str:
+    return (run.report / "index.html").read_text()
+
+
+def read_table(path: Path, *texts: str) -> pd.DataFrame:
+    """A CSV whose columns are exact floats, but for the named ones."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    numbers = [name for name in table.columns if name not in texts]
+    return table.assign(**{name: [float(cell or "nan") for cell in table[name]] for name in numbers})
+
+
+TEXTS = ("candidate", "kind", "members", "weights", "formula", "protocol", "key", "device", "status", "best_member", "stem", "class")
+
+
+def visible_rows(html: str, table: str) -> list[list[str]]:
+    """Texts of a table's body cells."""
+    body = re.search(rf'<table[^>]*id="{table}".*?<tbody>(.*?)</tbody>', html, re.DOTALL)
+    assert body
+    rows = re.findall(r"<tr.*?</tr>", body[1], re.DOTALL)
+    return [[re.sub(r"<[^>]*>", "", cell).strip() for cell in re.findall(r"<t[dh].*?</t[dh]>", row, re.DOTALL)] for row in rows]
+
+
+def test_scores_read_back_as_the_ledger(run: Run) -> None:
+    table = read_table(run.report / "scores.csv", *TEXTS)
+    ledger = run.ledger.read()
+    assert len(table) == len(ledger)
+    for line, measurement in zip(table.to_dict("records"), ledger, strict=True):
+        assert line["candidate"] == measurement.candidate
+        assert (line["seed"], line["images"], line["key"]) == (measurement.seed, measurement.images, measurement.key)
+        assert (line["composite"], line["composite_error"]) == (measurement.composite.value, measurement.composite.error)
+        assert line["seconds"] == measurement.seconds
+        for name, estimate in measurement.metrics.items():
+            assert (line[name], line[f"{name}_error"]) == (estimate.value, estimate.error)
+    by_score = table.sort_values("composite", ascending=False)
+    assert by_score["rank"].tolist() == list(range(1, len(ledger) + 1))
+
+
+def test_page_shows_the_numbers_of_the_table(run: Run, page: str) -> None:
+    table = read_table(run.report / "scores.csv", *TEXTS).sort_values("rank")
+    exact = [float(value) for value in re.findall(r'<td class="n" data-value="([^"]*)"><span class="value">', page)]
+    assert exact == table["composite"].tolist()
+    shown = visible_rows(page, "board")
+    assert [re.sub(r"^[▶≈]\s*|\s*untrained$", "", row[1]) for row in shown] == table["candidate"].tolist()
+    for row, line in zip(shown, table.to_dict("records"), strict=True):
+        assert row[3].split() == [f"{line['composite']:.4f}", "±", f"{1.959964 * line['composite_error']:.4f}"]
+        assert [float(cell) for cell in row[5:8]] == pytest.approx([line["mask_accuracy"], line["aesthetic"], line["fid"]], abs=0.006)
+    best = table.iloc[0]
+    assert f'<span class="figure">{best["composite"]:.4f}</span>' in page
+    summary = json.loads((run.report / "report.json").read_text())
+    assert summary["best"] == best["candidate"]
+    assert [entry["composite"] for entry in summary["ranking"]] == table["composite"].tolist()
+
+
+def test_ties_go_by_mask_accuracy_then_by_the_later_epoch(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, PRESETS["tiny"])
+    same = Estimate(0.5, 0.01)
+    for name, accuracy in (("9", 0.8), ("10", 0.8), ("avg_8_9", 0.8), ("3", 0.9), ("11@5", 0.8)):
+        run.ledger.append(measure(name, composite=same, metrics={"mask_accuracy": Estimate(accuracy)}))
+    assert [row.name for row in read_board(run).rows] == ["3", "11@5", "10", "9", "avg_8_9"]
+
+
+def test_order_is_that_of_the_terminal(run: Run) -> None:
+    ranking = pytest.importorskip("selection.ranking")
+    places = ranking.rank(ranking.entries_of(run.ledger.read()))
+    board = read_board(run)
+    assert [row.name for row in board.rows] == [place.entry.name for place in places]
+    assert [row.name for row in board.tied] == [place.entry.name for place in places[1:] if place.tied]
+
+
+def test_a_later_measurement_replaces_an_earlier_one(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, PRESETS["tiny"])
+    run.ledger.append(measure("5", composite=Estimate(0.9, 0.01)))
+    run.ledger.append(measure("6", composite=Estimate(0.5, 0.01)))
+    run.ledger.append(measure("5", composite=Estimate(0.4, 0.01)))
+    write_report(run, now=NOW)
+    assert [(row.name, row.score.value) for row in read_board(run).rows] == [("6", 0.5), ("5", 0.4)]
+    assert pd.read_csv(run.report / "scores.csv")["rank"].astype("Int64").tolist() == [pd.NA, 1, 2]
+    assert "1 earlier measurement" in (run.report / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [({"protocol": PROTOCOL | {"label_resize": "cv2-nearest"}}, "label_resize"), ({"formula": "B"}, "formula"), ({"images": 10}, "images")],
+)
+def test_only_comparable_measurements_are_ranked(tmp_path: Path, changes: dict, reason: str) -> None:
+    run = Run.create(tmp_path, PRESETS["tiny"])
+    run.ledger.append(measure("5", composite=Estimate(0.99, 0.01), **changes))
+    run.ledger.append(measure("6"))
+    write_report(run, now=NOW)
+    board = read_board(run)
+    assert [row.name for row in board.rows] == ["6"]
+    assert [(group.count, group.differing) for group in board.excluded] == [(1, (reason,))]
+    assert f"left out of the ranking: {reason} differs" in (run.report / "index.html").read_text()
+
+
+def test_verdict_names_what_the_noise_leaves_open(tmp_path: Path) -> None:
+    clear, open_, unknown = (Run.create(tmp_path / name, PRESETS["tiny"]) for name in ("clear", "open", "unknown"))
+    for run, distance, error in ((clear, 0.1, 0.01), (open_, 0.01, 0.01), (unknown, 0.1, None)):
+        for epoch in (5, 6):
+            run.ledger.append(measure(str(epoch), composite=Estimate(0.5 + distance * (epoch == 6), error)))
+        write_report(run, now=NOW)
+    words = {run: (run.report / "index.html").read_text() for run in (clear, open_, unknown)}
+    assert "clear winner" in words[clear] and "no clear winner" not in words[clear]
+    assert "no clear winner" in words[open_]
+    assert "clear winner" not in words[unknown] and "noise unknown" in words[unknown]
+    board = read_board(clear)
+    versus = board.compare(board.rows[1])
+    assert versus is not None and versus.noise == pytest.approx(math.sqrt(2) * 0.01)
+    assert versus.probability == pytest.approx(1.0, abs=1e-6)
+
+
+def test_merges_are_held_against_their_best_member(run: Run) -> None:
+    table = read_table(run.report / "merges.csv", *TEXTS)
+    assert sorted(table["candidate"]) == sorted(MERGES)  # seeds of a merge are no further combinations
+    scores = {measurement.candidate: measurement.composite.value for measurement in run.ledger.read()}
+    for line in table.to_dict("records"):
+        best = max(Candidate.parse(line["candidate"]).members, key=lambda member: scores[member])
+        assert line["best_member"] == best
+        assert line["gain"] == scores[line["candidate"]] - scores[best]
+
+
+def test_seeds_are_held_against_luck(run: Run, page: str) -> None:
+    (group,) = read_board(run).seeds
+    scores = [measurement.composite.value for measurement in run.ledger.read() if measurement.candidate.startswith("avg_13_16@")]
+    scores += [measurement.composite.value for measurement in run.ledger.read() if measurement.candidate == "avg_13_16"]
+    assert group.base == "avg_13_16" and len(group.rows) == len(scores) == 10
+    assert group.deviation == pytest.approx(np.std(scores, ddof=1))
+    assert group.gain == pytest.approx(max(scores) - np.mean(scores))
+    assert "Expected gain on new label maps: <strong>0</strong>" in page
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"), [(1, 0.0), (2, 1 / math.sqrt(math.pi)), (3, 1.5 / math.sqrt(math.pi)), (10, 1.538753), (20, 1.867475)]
+)
+def test_expected_best_of_normals(count: int, expected: float) -> None:
+    assert expected_best_of(count) == pytest.approx(expected, abs=1e-6)
+
+
+def test_tables_by_image_and_class_come_from_the_observations(run: Run) -> None:
+    measurement = next(each for each in run.ledger.read() if each.candidate == "16")
+    parts = [np.load(run.features / measurement.observations / f"{part:04d}.npz") for part in range(2)]
+    confusion = np.concatenate([part["confusion"] for part in parts]).astype(float)
+    images = read_table(run.report / "per_image.csv", *TEXTS).query("candidate == '16'")
+    assert images["stem"].tolist() == [*parts[0]["stem"], *parts[1]["stem"]]
+    assert images["mask_accuracy"].to_numpy() == pytest.approx([each.trace() / each.sum() for each in confusion])
+    assert images["aesthetic"].tolist() == [*parts[0]["aesthetic"], *parts[1]["aesthetic"]]
+    classes = read_table(run.report / "per_class.csv", *TEXTS).query("candidate == '16'").set_index("class")
+    total = confusion.sum(axis=0)
+    assert classes.loc["sky", "accuracy"] == pytest.approx(total[1, 1] / total[1].sum())
+    assert classes.loc["mountain", "iou"] == pytest.approx(total[0, 0] / (total[0].sum() + total[:, 0].sum() - total[0, 0]))
+    assert math.isnan(classes.loc["boat", "accuracy"])
+
+
+def test_damaged_observations_cost_only_themselves(tmp_path: Path) -> None:
+    run = build_run(tmp_path / "run", ["5", "6"], pictures=False)
+    measurement = run.ledger.read()[0]
+    path = run.features / measurement.observations / "0001.npz"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(DataError, match=r"0001\.npz"):
+        read_observations(run, measurement)
+    write_report(run, now=NOW)
+    assert "Left out of the tables by image and by class" in (run.report / "index.html").read_text()
+    assert set(pd.read_csv(run.report / "per_image.csv", dtype=str)["candidate"]) == {"6"}
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "+x", "-x", "@x", "\tx"])
+def test_formulas_in_cells_are_defused(cell: str) -> None:
+    assert defuse(cell) == f"'{cell}"
+
+
+def test_plain_cells_are_left_alone() -> None:
+    assert [defuse(cell) for cell in ("299", "0.4*273+0.6*299", -1.5, None)] == ["299", "0.4*273+0.6*299", -1.5, None]
+
+
+def test_same_run_gives_same_bytes_but_for_the_time(run: Run, page: str) -> None:
+    before = {path.relative_to(run.report): path.read_bytes() for path in run.report.rglob("*") if path.is_file()}
+    assert write_report(run, now=datetime(2031, 7, 8, 9, 10, 11, tzinfo=UTC)) == run.report / "index.html"
+    after = {path.relative_to(run.report): path.read_bytes() for path in run.report.rglob("*") if path.is_file()}
+    changed = {path for path in before if before[path] != after[path]}
+    assert before.keys() == after.keys()
+    assert changed == {Path("index.html"), Path("report.json")}
+    for path in changed:
+        assert before[path].count(b"2026-03-01 12:30:00Z") == 1
+        assert before[path].replace(b"2026-03-01 12:30:00Z", b"2031-07-08 09:10:11Z") == after[path]
+    write_report(run, now=NOW)
+
+
+def test_plots_are_files_too(run: Run) -> None:
+    assert sorted(path.name for path in (run.report / "plots").iterdir()) == sorted(
+        f"{name}.{kind}" for name in ("curves", "training", "merges", "seeds") for kind in ("png", "svg")
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "expected", "absent"),
+    [
+        ([], ["Nothing is measured yet", "13 checkpoints are saved", "apfgan score --run"], ['id="leaderboard"', 'id="images"', 'id="merges"']),
+        (["8"], ["the only candidate so far", "apfgan submit --run"], ['id="curves"', 'id="merges"', 'id="seeds"']),
+        (["5", "6", "7"], ["partial: 3 of 13 checkpoints", 'id="curves"'], ['id="merges"', 'id="seeds"']),
+        (["avg_13_16"], ["not measured alone: 13, 16"], ['id="curves"', 'id="seeds"']),
+    ],
+)
+def test_partial_states(tmp_path: Path, names: list[str], expected: list[str], absent: list[str]) -> None:
+    run = build_run(tmp_path / "run", names, photos=False)
+    html = write_report(run, now=NOW).read_text()
+    assert [text for text in expected if text not in html] == []
+    assert [text for text in absent if text in html] == []
+    assert not re.search(r">\s*photo\s*<", html)
+
+
+def test_empty_run_says_how_to_begin(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", PRESETS["tiny"])
+    html = write_report(run, now=NOW).read_text()
+    assert "apfgan train --data DATA --run" in html
+    assert json.loads((run.report / "report.json").read_text())["best"] is None
+    assert pd.read_csv(run.report / "scores.csv").empty
+
+
+def test_embedded_judges_are_announced(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, PRESETS["tiny"])
+    run.ledger.append(measure("5", metrics={"mask_accuracy": Estimate(0.5, 0.01), "fd-embedded": Estimate(3.0, 0.1)}))
+    html = write_report(run, now=NOW).read_text()
+    assert "Embedded judges." in html and "fd-embedded" in html
+    assert "Embedded judges." not in write_report(build_run(tmp_path / "standard", ["5"]), now=NOW).read_text()
+
+
+def test_pictures_stop_at_the_budget_and_say_so(run: Run) -> None:
+    board = read_board(run)
+    gallery = read_gallery(run, board, {}, budget=1)
+    assert [stem for stem, _ in gallery.rows] == [STEMS[0]]
+    assert gallery.left_out[0].startswith(f"{len(STEMS) - 1} of the {len(STEMS)} label maps")
+
+
+def test_every_picture_carries_its_classes_in_words(page: str) -> None:
+    described = re.findall(r'<img [^>]*alt="([^"]*)"[^>]*loading', page)
+    assert described and all(re.search(r"4871\d\d: \w+ \d+%", text) for text in described)
+
+
+HOSTILE = ("</script><script>alert(1)</script>", 'x"><img src=x onerror=alert(2)>', "=cmd|' /C calc'!A1", "{{ 7 * 7 }}", "$x_{")
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    classes = (*HOSTILE, *Classes().names[len(HOSTILE) :])
+    config = Config(data=DataConfig(classes=classes, width=128, height=96, load_width=144), model=PRESETS["tiny"].model, train=PRESETS["tiny"].train)
+    run = Run.create(tmp_path_factory.mktemp("hostile") / "a <b> & 'c'", config)
+    stem = 'x"><img src=x onerror=alert(3)>'
+    for name in HOSTILE:
+        measurement = measure("5", candidate=name, key=hash_value(name), observations=hash_value(name), protocol={"judge": {"name": HOSTILE[1]}})
+        run.ledger.append(measurement)
+        save_observations(run, measurement, classes=len(classes), stems=[stem])
+        save_picture(run.samples / measurement.observations / f"{stem}.jpg", photograph(landscape(0), seed=0, blur=1))
+    save_picture(run.panel / f"{stem}.png", Image.fromarray(Classes().paint(landscape(0))))
+    entry = {"time": HOSTILE[0], "arguments": list(HOSTILE), "versions": {HOSTILE[1]: "1"}, "commit": HOSTILE[1]}
+    append_line(run.path / "history.jsonl", json.dumps(entry))
+    write_text(run.training_log, f'epoch,phase,level,seconds,images,"{HOSTILE[0]}",$x_{{\n1,a,0,1,1,1,1\n2,a,0,1,1,2,3\n')
+    write_report(run, now=NOW)
+    return run
+
+
+def test_hostile_names_are_only_text(hostile: Run) -> None:
+    html = (hostile.report / "index.html").read_text()
+    assert html.count("<script") == html.count("</script") == 1
+    assert "<img src=x" not in html and "&lt;img src=x" in html
+    assert not re.search(r"\sstyle=|\son\w+=\"|javascript:", html.partition("<body>")[2].partition("<script>")[0])
+    assert "{{ 7 * 7 }}" in html
+    assert "'=cmd" in (hostile.report / "scores.csv").read_text()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no chromium is installed")
+    api = pytest.importorskip("playwright.sync_api")
+    with api.sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+def open_page(browser, path: Path, **options):
+    """The page in a context of its own, and two lists that fill with its requests and complaints."""
+    tab = browser.new_context(**options).new_page()
+    requests: list[str] = []
+    complaints: list[str] = []
+    tab.on("request", lambda request: None if request.url.startswith("data:") else requests.append(request.url))
+    tab.on("console", lambda message: complaints.append(message.text))
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.on("dialog", lambda dialog: (complaints.append("alert"), dialog.dismiss()))
+    tab.goto(path.as_uri())
+    return tab, requests, complaints
+
+
+def test_browser_opens_it_without_a_request_or_complaint(run: Run, hostile: Run, browser) -> None:
+    for each in (run, hostile):
+        page = each.report / "index.html"
+        tab, requests, complaints = open_page(browser, page)
+        tab.wait_for_timeout(200)
+        assert requests == [page.as_uri()]
+        assert complaints == []
+        tab.context.close()
+
+
+def test_browser_sorts_and_filters(run: Run, browser) -> None:
+    tab, _, complaints = open_page(browser, run.report / "index.html")
+    fid = tab.locator("#board thead th", has_text="FID")
+    values = "cells => cells.map(cell => Number(cell.dataset.value))"
+    fid.locator("button").click()
+    shown = tab.locator("#board tbody td:nth-child(8)").evaluate_all(values)
+    assert shown == sorted(shown) and fid.get_attribute("aria-sort") == "ascending"
+    fid.locator("button").press("Enter")
+    shown = tab.locator("#board tbody td:nth-child(8)").evaluate_all(values)
+    assert shown == sorted(shown, reverse=True) and fid.get_attribute("aria-sort") == "descending"
+    assert tab.locator("#board thead th[aria-sort]").count() == 1
+    tab.fill("#filter", "merge 15")
+    assert tab.locator("#board tbody tr:visible").count() == 3
+    assert complaints == []
+    tab.context.close()
+
+
+def test_browser_compares_two_pictures_by_keyboard(run: Run, browser) -> None:
+    tab, _, complaints = open_page(browser, run.report / "index.html")
+    tab.locator("#grid tbody tr:nth-child(1) td:nth-child(3) button").press("Enter")
+    assert tab.locator("#compare").is_visible()
+    first = tab.locator("#compare-right").get_attribute("src")
+    tab.keyboard.press("ArrowRight")
+    assert tab.locator("#compare-stem").text_content().startswith(STEMS[1])
+    assert tab.locator("#compare-right").get_attribute("src") != first
+    tab.keyboard.press("2")
+    assert tab.locator("#compare-right-name").text_content() == "photo"
+    tab.keyboard.press(" ")
+    assert tab.locator("#compare-left-name").text_content() == "photo"
+    tab.keyboard.press("Escape")
+    assert not tab.locator("#compare").is_visible()
+    assert complaints == []
+    tab.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_browser_shows_it_on_a_telephone_without_sideways_scrolling(run: Run, hostile: Run, browser, scheme: str) -> None:
+    for each in (run, hostile):
+        tab, _, _ = open_page(browser, each.report / "index.html", viewport={"width": 390, "height": 844}, color_scheme=scheme)
+        assert tab.evaluate("document.documentElement.scrollWidth") == 390
+        tab.context.close()
+
+
+def test_browser_shows_it_without_scripts(run: Run, browser) -> None:
+    tab, _, _ = open_page(browser, run.report / "index.html", java_script_enabled=False)
+    assert tab.locator("#board tbody tr").count() == len(EVERYTHING)
+    assert tab.locator("#grid img").count() > len(STEMS)
+    assert tab.locator("button:visible").count() == tab.locator("#filter:visible").count() == 0
+    tab.context.close()
