@@ -127,7 +127,7 @@ def _render(
     files: Sequence[Mapping[str, Any]],
     moment: str,
 ) -> str:
-    style, script = (_FOLDER / "style.css").read_text(), (_FOLDER / "page.js").read_text()
+    style, script = (_FOLDER / "style.css").read_text(encoding="utf-8"), (_FOLDER / "page.js").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDER), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -163,7 +163,7 @@ def _render(
         most_merges=MOST_MERGES,
         seeds=[(group, expected_best_of(len(group.rows))) for group in board.seeds],
         few_images=FEW_IMAGES,
-        configuration=run.config_path.read_text(),
+        configuration=run.config_path.read_text(encoding="utf-8"),
         history=_history(run),
         files=files,
         notes=notes,
@@ -294,7 +294,7 @@ def _origin(run: Run, row: Row | None) -> list[tuple[str, str]]:
     for name in row.candidate.members if row and row.candidate else ():
         path = run.checkpoint_path(name)
         try:
-            digest = str(json.loads(path.with_suffix(".json").read_text())["sha256"])
+            digest = str(json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["sha256"])
         except (OSError, ValueError, KeyError, TypeError):
             continue
         found.append((path.name, digest))
@@ -311,7 +311,7 @@ def _history(run: Run) -> list[dict[str, str]]:
     """The commands that made the run; lines that are not whole are passed over."""
     path = run.path / "history.jsonl"
     entries = []
-    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
         try:
             entry = json.loads(line)
             packages = " ".join(f"{name} {version}" for name, version in entry["versions"].items())
