@@ -218,3 +218,18 @@ def test_pretrained_files_are_read_without_executing_them(tmp_path: Path) -> Non
     for name in ("code.pth", "torn.safetensors", "torn.pth", "absent.pth"):
         with pytest.raises(WeightsError, match=name):
             read_pretrained(tmp_path / name)
+
+
+def test_an_optimizer_continues_in_the_layout_of_a_placed_network() -> None:
+    """A placed network keeps its weights in another order in memory; what is saved has the common one."""
+    x, straight, resumed = tensor(features(1, 3, 4, 4)), filled_conv(), filled_conv()
+    optimizers = []
+    for conv in (straight, resumed):
+        place(conv, "cpu")
+        optimizers.append(adam(conv, rate=0.1, betas=(0.0, 0.9), epsilon=1e-8))
+    step(optimizers[0], mean(straight(x) ** 2, axes=None))
+    load_arrays(resumed, state_arrays(straight), origin="test")
+    load_optimizer_arrays(optimizers[1], optimizer_arrays(optimizers[0]), origin="test")
+    for conv, optimizer in zip((straight, resumed), optimizers, strict=True):
+        step(optimizer, mean(conv(x) ** 2, axes=None))
+    assert (state_arrays(straight)["weight"] == state_arrays(resumed)["weight"]).all()
