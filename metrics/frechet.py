@@ -6,6 +6,7 @@ one symmetric eigenproblem of size min(n, rank). Everything here is float64; fea
 """
 
 import io
+import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -51,10 +52,11 @@ class Reference:
     def load(cls, path: Path) -> "Reference":
         """Read a `.npz` with `mu` and `sigma`, as pytorch-fid and clean-fid write it, or as `save` does."""
         try:
-            with np.load(path, allow_pickle=False) as file:
+            # Opened here, because np.load leaves a damaged file open.
+            with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             mean, covariance = arrays["mu"], arrays["sigma"]
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
             raise DataError(f"{path} is no file of Fréchet statistics (an .npz with mu and sigma): {error}") from error
         if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)) or not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
             raise DataError(f"{path}: mu {mean.shape} and sigma {covariance.shape} must be finite, (D,) and (D, D); make the file again")

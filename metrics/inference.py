@@ -56,9 +56,7 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     except FileNotFoundError as error:
         raise WeightsError(f"there is no weights file {path}") from error
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        raise WeightsError(
-            f"{path} is no file of plain weights, or it is damaged ({str(error).splitlines()[0]}); get it again: apfgan weights fetch"
-        ) from error
+        raise WeightsError(f"{path} is no file of plain weights, or it is damaged ({reason(error)}); get it again: apfgan weights fetch") from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise WeightsError(
             f"{path} holds a {type(state).__name__} and not a dictionary of tensors; was the whole network saved instead of its weights?"
@@ -80,3 +78,8 @@ def load_state(network: nn.Module, state: dict[str, torch.Tensor], source: Path)
         more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise WeightsError(f"{source} does not fit {type(network).__name__}: {'; '.join(problems[:5])}{more}. Is it the file of another network?")
     network.load_state_dict(state)
+
+
+def reason(error: Exception) -> str:
+    """The first line of what an error says, or else what it is."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

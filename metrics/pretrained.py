@@ -11,6 +11,7 @@ from transformers.utils import logging
 
 from apfgan.errors import WeightsError
 from apfgan.files import hash_file
+from metrics.inference import reason
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 """Names under which the weights lie, the preferred one first."""
@@ -44,7 +45,7 @@ def load_pretrained(kind: Any, folder: Path) -> Any:
         with _silence():
             network, report = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True)
     except Exception as error:  # transformers raises anything from OSError to KeyError for files that are not what they say
-        raise WeightsError(f"{folder} does not load as {kind.__name__}: {str(error).strip().splitlines()[0]}") from error
+        raise WeightsError(f"{folder} does not load as {kind.__name__}: {reason(error)}") from error
     wrong = sorted(str(name) for name in (*report["missing_keys"], *report["mismatched_keys"]))
     if wrong:
         more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
