@@ -26,7 +26,7 @@ def exact_inference() -> Iterator[None]:
 
 def image_tensor(images: np.ndarray, device: str) -> torch.Tensor:
     """Images uint8 (N, H, W, 3) as float32 (N, 3, H, W) in 0..1."""
-    return torch.tensor(images, device=device).permute(0, 3, 1, 2).contiguous().float() / 255
+    return torch.tensor(np.ascontiguousarray(images), device=device).permute(0, 3, 1, 2).contiguous().float() / 255
 
 
 def normalise(images: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
