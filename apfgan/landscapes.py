@@ -86,8 +86,9 @@ _AUTUMN = ((84, 34, 12), (214, 130, 36))
 
 
 def make_landscapes(out: Path, *, train: int, test: int, width: int = 512, height: int = 384, seed: int = 0, progress: Progress = SILENT) -> None:
-    """Paint `train` pairs and `test` label maps into `out`, in the real layout (photos as JPEG, label maps as 16-bit PNG).
+    """Paint `train` and `test` pairs into `out`, in the real layout (photos as JPEG, label maps as 16-bit PNG).
 
+    A contest keeps the test photos to itself; here they are in test/imgs, where the report finds them to show beside what was drawn.
     What is there already is kept, so a killed call goes on where it stopped and a larger number adds to a smaller one. Raises `UsageError`
     when `out` was painted with another size or seed.
     """
@@ -97,19 +98,14 @@ def make_landscapes(out: Path, *, train: int, test: int, width: int = 512, heigh
         raise UsageError(f"{out} holds landscapes painted with other settings ({old}, now {settings}); choose another folder, or delete this one")
     write_json(record, settings)
     with progress.task("paint landscapes", train + test, unit="scenes") as task:
-        for index in range(train):
-            photo_path, label_path = out / "train" / "imgs" / f"train_{index:05}.jpg", out / "train" / "labels" / f"train_{index:05}.png"
-            if not (photo_path.exists() and label_path.exists()):
-                photo, label_map = paint_landscape(index, width=width, height=height, seed=seed)
-                write_bytes(photo_path, encode_jpeg(photo, quality=95, subsampling="4:4:4"))
-                write_bytes(label_path, encode_png(label_map.astype(np.uint16)))
-            task.advance()
-        for index in range(test):
-            label_path = out / "test" / "labels" / f"test_{index:05}.png"
-            if not label_path.exists():
-                _, label_map = paint_landscape(index, width=width, height=height, seed=seed, held_out=True)
-                write_bytes(label_path, encode_png(label_map.astype(np.uint16)))
-            task.advance()
+        for part, count in (("train", train), ("test", test)):
+            for index in range(count):
+                photo_path, label_path = out / part / "imgs" / f"{part}_{index:05}.jpg", out / part / "labels" / f"{part}_{index:05}.png"
+                if not (photo_path.exists() and label_path.exists()):
+                    photo, label_map = paint_landscape(index, width=width, height=height, seed=seed, held_out=part == "test")
+                    write_bytes(photo_path, encode_jpeg(photo, quality=95, subsampling="4:4:4"))
+                    write_bytes(label_path, encode_png(label_map.astype(np.uint16)))
+                task.advance()
 
 
 def paint_landscape(index: int, *, width: int, height: int, seed: int, held_out: bool = False) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -24,10 +24,8 @@ class Task(Protocol):
 class Progress(Protocol):
     """Where tasks are shown."""
 
-    @contextmanager
-    def task(self, title: str, total: int, *, done: int = 0, unit: str = "images") -> Iterator[Task]:
+    def task(self, title: str, total: int, *, done: int = 0, unit: str = "images") -> AbstractContextManager[Task]:
         """Show a task of `total` units, `done` of them found finished already."""
-        ...
 
     def say(self, text: str) -> None:
         """One line for the person who waits."""

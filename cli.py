@@ -1,0 +1,749 @@
+"""The command line: one function a verb, each of which parses, opens what it needs, calls the core, and shows what came out.
+
+Nothing heavy is imported until a verb needs it, so that `apfgan --help` answers at once. Results go to standard output; progress and
+prose go to standard error; with `--json`, standard output holds one object and nothing else.
+"""
+
+import json
+import logging
+import signal
+import sys
+import time
+import webbrowser
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext, redirect_stdout
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from apfgan import __version__
+from apfgan.errors import ApfganError, EnvironmentProblem, UsageError
+from apfgan.progress import Progress, describe_seconds, terminal_progress
+
+if TYPE_CHECKING:
+    from apfgan.records import Candidate, Estimate, Measurement
+    from apfgan.runs import Run
+    from metrics.weights import Status
+    from selection.measuring import Bench
+    from selection.ranking import Place
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Train a semantic image generator, score its checkpoints, and choose the one to hand in.",
+)
+data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at a data set.")
+weights_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The judges' weights: what is here, and how to get the rest.")
+app.add_typer(data_app, name="data")
+app.add_typer(weights_app, name="weights")
+
+RunOption = Annotated[Path, typer.Option("--run", help="The run directory.", show_default=False)]
+DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, ... (auto: cuda where there is one).")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and prose on standard error.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Say more; show the traceback of an error.")]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Noise seed of candidates that name none with @.", min=0)]
+ClassesOption = Annotated[int | None, typer.Option("--classes", help="Number of classes. Default: the 29 landscape classes.", min=1)]
+IgnoreOption = Annotated[int | None, typer.Option("--ignore", help="Pixel value that means unlabelled.")]
+EpochsOption = Annotated[
+    str,
+    typer.Option("--epochs", help="270-310, 270-310:2, 273,298,299, last10, all, or candidates: avg_273_299@7.", show_default=False),
+]
+
+DEMO_PAIRS, DEMO_MAPS = 96, 32
+"""Training pairs and test label maps of the demo."""
+
+
+class OnOff(StrEnum):
+    """A switch."""
+
+    on = "on"
+    off = "off"
+
+
+class ImageFormat(StrEnum):
+    """How `generate` writes an image."""
+
+    jpg = "jpg"
+    png = "png"
+    npy = "npy"
+
+
+class JudgesChoice(StrEnum):
+    """Which judges score."""
+
+    standard = "standard"
+    embedded = "embedded"
+
+
+@dataclass(frozen=True)
+class Screen:
+    """How this command talks: where progress goes, and whether results are text or JSON."""
+
+    progress: Progress
+    as_json: bool
+
+    @classmethod
+    def open(cls, *, as_json: bool, quiet: bool, verbose: bool) -> "Screen":
+        """Set up for one command."""
+        logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, stream=sys.stderr, format="%(message)s")
+        return cls(terminal_progress(quiet=quiet), as_json)
+
+    def result(self, value: Mapping[str, Any], text: str) -> None:
+        """What the command found: the object, or the same as text."""
+        print(json.dumps(value, ensure_ascii=False, allow_nan=False, default=str) if self.as_json else text)
+
+
+class _Stopped(BaseException):
+    """A signal came. Every write is atomic, so it may interrupt anything."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with the code of the kind of failure (`apfgan.errors`; 130 and 143: stopped)."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    try:
+        app()
+        code = 0
+    except ApfganError as error:
+        code = _fail(str(error), error.exit_code)
+        logging.getLogger("apfgan").info("where it happened:", exc_info=error)
+    except _Stopped as stopped:
+        code = _fail("stopped. Everything finished so far is kept; the same command goes on from there.", stopped.code)
+    except BrokenPipeError:
+        sys.stdout = None  # whoever read our output has left; there is nobody to tell
+        code = 0
+    sys.exit(code)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)  # a second signal does not wait for anything
+    raise _Stopped(128 + number)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"apfgan: {message}", file=sys.stderr)
+    if "--json" in sys.argv:
+        print(json.dumps({"error": message, "exit_code": code}, ensure_ascii=False))
+    return code
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Where to put data, run, report and submission.")] = Path("apfgan-demo"),
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """The whole job on data it makes itself, offline, on a CPU, in minutes."""
+    screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
+    data, run = out / "data", out / "run"
+    steps: list[tuple[str, Callable[[], object]]] = [
+        (f"# {DEMO_PAIRS} training pairs and {DEMO_MAPS} test label maps in {data}", lambda: _demo_data(data, screen.progress)),
+        (
+            f"apfgan train --data {data} --run {run} --preset tiny",
+            lambda: train(data=data, run=run, preset="tiny", device="cpu", quiet=quiet, verbose=verbose),
+        ),
+        (
+            f"apfgan score --run {run} --data {data} --epochs all",
+            lambda: score(run=run, data=data, epochs="all", device="cpu", quiet=quiet, verbose=verbose),
+        ),
+        (f"apfgan merge-search --run {run}", lambda: merge_search(run=run, device="cpu", quiet=quiet, verbose=verbose)),
+        (f"apfgan seed-search --run {run} --tries 5", lambda: seed_search(run=run, tries=5, device="cpu", quiet=quiet, verbose=verbose)),
+        (f"apfgan report --run {run}", lambda: report(run=run, quiet=quiet, verbose=verbose)),
+        (f"apfgan submit --run {run}", lambda: submit(run=run, device="cpu", quiet=quiet, verbose=verbose)),
+    ]
+    began = time.monotonic()
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        for number, (command, step) in enumerate(steps, start=1):
+            print(f"\n[{number}/{len(steps)}] {command}", flush=True)
+            step()
+    _summarise_demo(screen, out, seconds=time.monotonic() - began)
+
+
+def _demo_data(data: Path, progress: Progress) -> None:
+    from apfgan.landscapes import make_landscapes
+
+    make_landscapes(data, train=DEMO_PAIRS, test=DEMO_MAPS, width=256, height=192, seed=0, progress=progress)
+
+
+def _summarise_demo(screen: Screen, out: Path, *, seconds: float) -> None:
+    """What was gained, from an untrained generator to the pick."""
+    from apfgan.runs import Run
+
+    places = _ranking(Run.open(out / "run"))
+    untrained = next(place for place in places if place.entry.name == "0")
+    epoch = next(place for place in places if "_" not in place.entry.name and "@" not in place.entry.name)
+    shown = {"untrained": untrained, "best epoch": epoch, "best of all": places[0]}
+    found = {name: {"candidate": place.entry.name, "score": place.value.value, "error": place.value.error} for name, place in shown.items()}
+    result = {**found, "seconds": round(seconds, 1), "report": str(out / "run/report/index.html"), "submission": str(out / "run/result.zip")}
+    lines = [f"{name:12} {place.entry.name:22} score {_with_error(place.value)}" for name, place in shown.items()]
+    screen.result(result, "\n".join(["", *lines, f"done in {describe_seconds(seconds)}. Open {result['report']}"]))
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """What this machine can do: versions, devices, memory, disk, judges' weights."""
+    import os
+    import shutil
+
+    import torch
+
+    from apfgan.runs import versions
+    from metrics.weights import catalogue_status
+
+    screen = Screen.open(as_json=as_json, quiet=True, verbose=False)
+    cuda = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    disk = shutil.disk_usage(Path.cwd()).free / 2**30
+    weights = catalogue_status()
+    result = {
+        "versions": versions(),
+        "cuda": cuda,
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory, 1),
+        "free_disk_gib": round(disk, 1),
+        "weights": {each.name: str(each.path) if each.path else None for each in weights},
+    }
+    lines = [f"{name:14}{version}" for name, version in versions().items()]
+    lines += [
+        f"{'devices':14}{', '.join(['cpu', *cuda])} ({os.cpu_count()} cores)",
+        f"{'memory':14}{memory:.1f} GiB",
+        f"{'free disk':14}{disk:.1f} GiB here",
+    ]
+    lines += ["", _weights_text(weights)]
+    screen.result(result, "\n".join(lines))
+
+
+@data_app.command("check")
+def data_check(
+    data: Annotated[Path, typer.Argument(help="Folder with train/imgs, train/labels and perhaps test/labels.", show_default=False)],
+    classes: ClassesOption = None,
+    ignore: IgnoreOption = None,
+    problems: Annotated[Path | None, typer.Option("--problems", help="Write every problem to this file, a line each.")] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Decode every file, report all that is wrong at once, and count the classes."""
+    from apfgan.data import check_dataset
+    from apfgan.files import write_text
+    from apfgan.images import shown
+    from apfgan.labels import Classes
+
+    screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
+    meaning = Classes(ignore=ignore) if classes is None else Classes.numbered(classes, ignore=ignore)
+    found = check_dataset(data, meaning, progress=screen.progress)
+    if problems is not None:
+        write_text(problems, "".join(f"{shown(path)}: {message}\n" for path, message in found.problems))
+    parts = {"train": found.train} | ({"test": found.test} if found.test else {})
+    result = {
+        "problems": [{"path": str(problem.path), "message": problem.message} for problem in found.problems],
+        **{name: {"maps": counts.maps, "class_maps": counts.class_maps, "class_pixels": counts.class_pixels} for name, counts in parts.items()},
+    }
+    if not (as_json and found.problems):
+        sizes = (
+            f"{name}: {counts.maps} label maps, " + ", ".join(f"{many} of {w}x{h}" for (w, h), many in counts.sizes.items())
+            for name, counts in parts.items()
+        )
+        rows = [
+            [
+                name,
+                *(
+                    text
+                    for counts in parts.values()
+                    for text in (str(counts.class_maps[index]), f"{counts.class_pixels[index] / max(1, sum(counts.class_pixels)):.2%}")
+                ),
+            ]
+            for index, name in enumerate(meaning.names)
+            if any(counts.class_maps[index] for counts in parts.values())
+        ]
+        header = ["class", *(text for name in parts for text in (f"{name} maps", "pixels"))]
+        screen.result(result, "\n".join([*sizes, "", _table(header, rows)]))
+    found.raise_problems()
+
+
+@app.command()
+def train(
+    run: RunOption,
+    data: Annotated[Path, typer.Option("--data", help="Data set in the real layout.", show_default=False)],
+    preset: Annotated[str | None, typer.Option("--preset", help="Settings by name: full, tiny. Default: full, or the run's own.")] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="Settings in a TOML file, on top of the preset.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="One setting, as section.key=value; may be repeated.")] = None,
+    classes: ClassesOption = None,
+    ignore: IgnoreOption = None,
+    until: Annotated[int | None, typer.Option("--until", help="Stop after this epoch; the same command without it goes on.")] = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Train both phases; a run that was stopped goes on where it was."""
+    from apfgan.config import PRESETS, build_config, load_config, parse_settings
+    from apfgan.data import TrainingPairs, check_dataset, find_pairs
+    from apfgan.labels import Classes
+    from apfgan.runs import Run
+    from apfgan.training import train as train_run
+
+    screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
+    if preset is not None and preset not in PRESETS:
+        raise UsageError(f"no preset {preset!r}; known: {', '.join(PRESETS)}")
+    continues = (run / "run.toml").exists() and not (preset or config or settings or classes or ignore is not None)
+    if continues:
+        opened = Run.open(run)
+    else:
+        chosen = PRESETS[preset or "full"]
+        if config:
+            chosen = load_config(config, base=chosen)
+        if classes is not None or ignore is not None:
+            meaning = chosen.data.label_classes if classes is None else Classes.numbered(classes)
+            chosen = build_config({"data": {"classes": list(meaning.names)} | ({} if ignore is None else {"ignore": ignore})}, base=chosen)
+        opened = Run.create(run, build_config(parse_settings(settings or []), base=chosen))
+    with opened.lock():
+        opened.record_command(sys.argv[1:])
+        if not opened.checkpoint_names():
+            check_dataset(data, opened.config.data.label_classes, progress=screen.progress).raise_problems()
+        pairs = TrainingPairs(find_pairs(data), opened.config.data)
+        epochs = 0
+        for record in train_run(opened, pairs, device=_device(device), until=until, progress=screen.progress):
+            epochs += 1
+            losses = "  ".join(f"{name} {value:.3f}" for name, value in record.losses.items())
+            screen.progress.say(f"epoch {record.epoch:>3}  {record.phase:<12} {record.seconds:6.1f} s  {losses}")
+    names = opened.checkpoint_names()
+    done = f"trained {epochs} epochs" if epochs else "nothing to train: the last epoch is done"
+    screen.result({"run": str(run), "epochs": epochs, "checkpoints": names}, f"{done}; checkpoints: {_epochs_text(names)}")
+
+
+@app.command()
+def generate(
+    run: RunOption,
+    epochs: EpochsOption,
+    labels: Annotated[Path, typer.Option("--labels", help="Folder of label maps.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the images; several candidates get a folder each.", show_default=False)],
+    seed: SeedOption = None,
+    noise: Annotated[OnOff, typer.Option("--noise", help="Label-guided noise.")] = OnOff.on,
+    image_format: Annotated[ImageFormat, typer.Option("--format", help="npy: float32 (3, H, W) in [-1, 1].")] = ImageFormat.jpg,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Draw an image for every label map of a folder."""
+    from apfgan.data import check_label_maps, find_label_maps
+    from apfgan.runs import Run
+    from selection.generating import generate_images
+
+    screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
+    opened = Run.open(run)
+    candidates = _candidates(opened, epochs, seed)
+    label_maps = find_label_maps(labels)
+    check_label_maps(label_maps, opened.config.data.label_classes)
+    for candidate in candidates:
+        folder = out if len(candidates) == 1 else out / str(candidate)
+        generate_images(
+            opened, candidate, label_maps, folder, form=image_format.value, noise=noise is OnOff.on, device=_device(device), progress=screen.progress
+        )
+    count = len(label_maps) * len(candidates)
+    screen.result({"images": count, "candidates": [str(each) for each in candidates], "out": str(out)}, f"{count} images in {out}")
+
+
+@app.command()
+def score(
+    run: RunOption,
+    epochs: Annotated[str, typer.Option("--epochs", help="270-310, 270-310:2, 273,298,299, last10, all, or candidates: avg_273_299@7.")] = "all",
+    labels: Annotated[Path | None, typer.Option("--labels", help="Folder of label maps.")] = None,
+    real: Annotated[Path | None, typer.Option("--real", help="Folder of photos to compare with.")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Data set that holds both (test/labels, train/imgs).")] = None,
+    judges: Annotated[
+        JudgesChoice | None, typer.Option("--judges", help="standard: Inception, SegFormer, CLIP; embedded: fitted on the training pairs.")
+    ] = None,
+    segformer: Annotated[str | None, typer.Option("--segformer", help="Standard judges: folder or hub id of the SegFormer.")] = None,
+    board: Annotated[str | None, typer.Option("--board", help="Formula of the total: A, B or jittor3.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", help="Only so many label maps, evenly spread.", min=2)] = None,
+    seed: SeedOption = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Measure candidates into the ledger; what it holds already is not measured again."""
+    from apfgan.runs import Run
+
+    screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
+    asked = {"labels": labels, "real": real, "data": data, "judges": judges and judges.value, "segformer": segformer, "board": board, "limit": limit}
+    opened = Run.open(run)
+    candidates = _candidates(opened, epochs, seed)
+    with opened.lock():
+        opened.record_command(sys.argv[1:])
+        bench = _bench(opened, device, screen, {name: value for name, value in asked.items() if value is not None})
+        _measure(bench, candidates, screen)
+    _show_ranking(screen, opened)
+
+
+@app.command()
+def rank(
+    run: Annotated[Path | None, typer.Option("--run", help="The run directory.")] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Rank a table measured elsewhere instead.")] = None,
+    by: Annotated[str | None, typer.Option("--by", help="Metric that decides. Default: the composite, or the one metric of the table.")] = None,
+    board: Annotated[str | None, typer.Option("--board", help="Formula of a table's total. Default: by its columns.")] = None,
+    top: Annotated[int, typer.Option("--top", help="Show so many.", min=1)] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """Order what was measured, best first, with its noise."""
+    from apfgan.runs import Run
+    from selection.tables import rank_table
+
+    screen = Screen.open(as_json=as_json, quiet=True, verbose=False)
+    if (run is None) == (csv is None):
+        raise UsageError("name what to rank: --run RUN, or --csv FILE")
+    if csv is not None:
+        table = rank_table(csv, by=by, formula=board)
+        _print_places(screen, table.places, by=table.by, top=top, notes=table.disagreements)
+    elif run is not None:
+        _show_ranking(screen, Run.open(run), by=by or "composite", top=top)
+
+
+@app.command()
+def merge(
+    run: RunOption,
+    members: Annotated[list[str], typer.Argument(help="Epochs to average.", show_default=False)],
+    weights: Annotated[str | None, typer.Option("--weights", help="Their shares, as 0.4,0.6. Default: equal.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Average checkpoints into one and save it, with its recipe beside it."""
+    from apfgan.checkpoints import load_manifest, save_checkpoint
+    from apfgan.records import Candidate, select_candidates
+    from apfgan.runs import Run
+    from selection.sources import candidate_weights
+
+    screen = Screen.open(as_json=as_json, quiet=True, verbose=False)
+    opened = Run.open(run)
+    shares = _numbers(weights, "--weights") if weights else None
+    candidate = Candidate(tuple(members), shares)
+    if not candidate.is_merge:
+        raise UsageError("a merge needs two checkpoints or more")
+    select_candidates(",".join(members), opened.checkpoint_names())  # names what is missing
+    with opened.lock():
+        opened.record_command(sys.argv[1:])
+        manifests = {name: load_manifest(opened, name) for name in candidate.members}
+        manifest = save_checkpoint(
+            opened,
+            candidate.base,
+            candidate_weights(opened, candidate),
+            phase=manifests[candidate.members[-1]].phase,
+            data=manifests[candidate.members[-1]].data,
+            members=dict(zip(candidate.members, candidate.shares, strict=True)),
+            member_hashes={name: each.sha256 for name, each in manifests.items()},
+        )
+    path = opened.checkpoint_path(candidate.base)
+    screen.result({"candidate": candidate.base, "path": str(path), "sha256": manifest.sha256}, f"{candidate.base} -> {path}")
+
+
+@app.command("merge-search")
+def merge_search(
+    run: RunOption,
+    best: Annotated[int, typer.Option("--best", help="Combine so many of the best checkpoints.", min=2, max=8)] = 3,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Measure every combination of the best checkpoints, as the authors did."""
+    from apfgan.records import Candidate
+    from apfgan.runs import Run
+    from selection.merge_search import combinations_of_best
+
+    screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
+    opened = Run.open(run)
+    with opened.lock():
+        opened.record_command(sys.argv[1:])
+        ranked = [Candidate.parse(place.entry.name) for place in _ranking(opened)]
+        merges = combinations_of_best(ranked, best)
+        bench = _bench(opened, device, screen)
+        _measure(bench, merges, screen)
+    _show_ranking(screen, opened)
+
+
+@app.command("seed-search")
+def seed_search(
+    run: RunOption,
+    candidate: Annotated[str | None, typer.Option("--candidate", help="Default: the best so far.")] = None,
+    tries: Annotated[int, typer.Option("--tries", help="How many seeds.", min=2)] = 20,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Measure one candidate under many noise seeds, and say what the best of them is worth."""
+    from apfgan.records import Candidate
+    from apfgan.runs import Run
+    from selection.seed_search import judge_seeds, seeds
+
+    screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
+    opened = Run.open(run)
+    with opened.lock():
+        opened.record_command(sys.argv[1:])
+        chosen = _candidates(opened, candidate, None)[0] if candidate else Candidate.parse(_ranking(opened)[0].entry.name)
+        bench = _bench(opened, device, screen)
+        found = _measure(bench, [chosen.with_seed(seed) for seed in seeds(tries)], screen)
+    verdict = judge_seeds([each.composite.value for each in found])
+    best = max(found, key=lambda each: each.composite.value)
+    luck = "more than" if verdict.beats_luck else "no more than"
+    text = (
+        f"{chosen.base}, {verdict.tries} seeds: score {verdict.mean:.4f} on average, standard deviation {verdict.deviation:.4f}\n"
+        f"best: {best.candidate} with {verdict.best:.4f}, a gain of {verdict.gain:.4f} on these {best.images} images;\n"
+        f"{luck} luck gives (the best of {verdict.tries} draws of pure noise gains {verdict.gain_by_luck:.4f})\n"
+        f"expected gain on new label maps: 0"
+    )
+    screen.result({"candidate": chosen.base, "best": best.candidate, **asdict(verdict), "expected_gain_on_new_label_maps": 0}, text)
+
+
+@app.command()
+def report(
+    run: RunOption,
+    open_page: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Write the HTML report, the tables and the plots; at any moment, also of a sweep under way."""
+    from apfgan.runs import Run
+    from reports.page import write_report
+
+    screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
+    page = write_report(Run.open(run))
+    screen.result({"report": str(page)}, f"report: {page}")
+    if open_page:
+        webbrowser.open(page.resolve().as_uri())
+
+
+@app.command()
+def submit(
+    run: RunOption,
+    pick: Annotated[str | None, typer.Option("--pick", help="Candidate to hand in. Default: the best so far.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The zip. Default: RUN/result.zip.")] = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Write result.zip, and verify it by judging its bytes."""
+    from apfgan.runs import Run
+    from selection.submission import submit as write_submission
+
+    screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
+    opened = Run.open(run)
+    with opened.lock():
+        opened.record_command(sys.argv[1:])
+        bench = _bench(opened, device, screen)
+        name = pick or _ranking(opened)[0].entry.name
+        chosen = _candidates(opened, name, None)[0]
+        expected = _measure(bench, [chosen], screen)[0].composite
+        done = write_submission(bench, chosen, out or run / "result.zip", expected=expected, progress=screen.progress)
+    result = {"candidate": str(chosen), "path": str(done.path), "sha256": done.sha256, "images": done.images, "score": done.composite.value}
+    screen.result(result, f"{done.path}: {done.images} images of {chosen}; its bytes score {done.composite.value:.4f}, as measured")
+
+
+@weights_app.command("list")
+def weights_list(as_json: JsonOption = False) -> None:
+    """Which judges' weights are here, and where to get the others."""
+    from metrics.weights import catalogue_status
+
+    screen = Screen.open(as_json=as_json, quiet=True, verbose=False)
+    found = catalogue_status()
+    screen.result({each.name: str(each.path) if each.path else None for each in found}, _weights_text(found))
+
+
+@weights_app.command("fetch")
+def weights_fetch(
+    names: Annotated[list[str] | None, typer.Argument(help="Which of them. Default: all that are missing.", show_default=False)] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Download judges' weights, verify them and put them where they are looked for. The only command that uses the network."""
+    from metrics.weights import CATALOGUE, fetch
+
+    screen = Screen.open(as_json=as_json, quiet=quiet, verbose=False)
+    found = {name: fetch(name, progress=screen.progress) for name in names or CATALOGUE}
+    screen.result({name: str(path) for name, path in found.items()}, "\n".join(f"{name}: {path}" for name, path in found.items()))
+
+
+@weights_app.command("add")
+def weights_add(
+    file: Annotated[Path, typer.Argument(help="A file of weights that was brought here some other way.", show_default=False)],
+    as_json: JsonOption = False,
+) -> None:
+    """Verify a file of weights and copy it to where the judges look."""
+    from metrics.weights import add
+
+    screen = Screen.open(as_json=as_json, quiet=True, verbose=False)
+    place = add(file)
+    screen.result({"path": str(place)}, f"verified; copied to {place}")
+
+
+def _device(name: str) -> str:
+    """`name`, or what `auto` means here; raises `EnvironmentProblem` for a device that this machine lacks."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise EnvironmentProblem(f"--device {name}: no CUDA device is usable here. Leave it out, or use --device cpu (see: apfgan doctor)")
+    return name
+
+
+def _candidates(run: "Run", text: str, seed: int | None) -> "list[Candidate]":
+    """The candidates that `text` selects; those without a seed of their own get `seed`."""
+    from apfgan.records import select_candidates
+
+    chosen = select_candidates(text, run.checkpoint_names())
+    return [each if seed is None or each.seed else each.with_seed(seed) for each in chosen]
+
+
+def _bench(run: "Run", device: str, screen: Screen, asked: Mapping[str, Any] | None = None) -> "Bench":
+    """The bench of this run: as the last `score` set it up, but for what was asked for anew; remembered for the next command."""
+    from selection.evaluation import open_bench, remember, remembered
+
+    evaluation = replace(remembered(run), **(asked or {}))
+    bench = open_bench(run, evaluation, device=_device(device), progress=screen.progress)
+    remember(run, evaluation)
+    return bench
+
+
+def _measure(bench: "Bench", candidates: "Sequence[Candidate]", screen: Screen) -> "list[Measurement]":
+    """Measure all of them, showing the best so far; says so when there was nothing left to do."""
+    from selection.measuring import is_measured, measure
+
+    known = sum(is_measured(bench, candidate) for candidate in candidates)
+    if known == len(candidates):
+        screen.progress.say(f"nothing to measure: the ledger holds all {known} already")
+    elif known:
+        screen.progress.say(f"{known} of {len(candidates)} are in the ledger already")
+    found: list[Measurement] = []
+    with screen.progress.task("candidates", len(candidates), unit="candidates") as task:
+        for candidate in candidates:
+            found.append(measure(bench, candidate, progress=screen.progress))
+            best = max(found, key=lambda each: each.composite.value)
+            task.advance()
+            task.note(f"best so far: {best.candidate} {best.composite.value:.4f}")
+    return found
+
+
+def _ranking(run: "Run") -> "list[Place]":
+    """The run's candidates by composite; raises `UsageError` when nothing is measured."""
+    from selection.ranking import entries_of
+    from selection.ranking import rank as rank_entries
+
+    entries = entries_of(run.ledger.read())
+    if not entries:
+        raise UsageError(f"nothing is measured in {run.path} yet. Do so with: apfgan score --run {run.path} --data DATA")
+    return rank_entries(entries)
+
+
+def _show_ranking(screen: Screen, run: "Run", *, by: str = "composite", top: int = 20) -> None:
+    from selection.ranking import entries_of
+    from selection.ranking import rank as rank_entries
+
+    _ranking(run)  # refuses an empty ledger
+    measured = run.ledger.read()
+    entries = entries_of(measured)
+    left_out = len({each.candidate for each in measured} - {each.name for each in entries})
+    notes = [f"{left_out} candidates were measured under another protocol only, and are left out"] if left_out else []
+    _print_places(screen, rank_entries(entries, by=by), by=by, top=top, notes=notes)
+
+
+def _print_places(screen: Screen, places: "Sequence[Place]", *, by: str, top: int, notes: Sequence[str]) -> None:
+    metrics = [name for name in places[0].entry.metrics if name != by]
+    header = [
+        "",
+        "candidate",
+        "score" if by == "composite" else by,
+        *("score" if name == "composite" else _SHORT.get(name, name) for name in metrics),
+    ]
+    rows = [
+        [
+            f"{place.place}{'=' if place.tied and place.place > 1 else ''}",
+            place.entry.name,
+            _with_error(place.value),
+            *(f"{place.entry.metrics[name].value:.4g}" for name in metrics),
+        ]
+        for place in places[:top]
+    ]
+    lines = [_table(header, rows)]
+    if len(places) > top:
+        lines.append(f"... and {len(places) - top} more (--top {len(places)} shows all)")
+    if any(place.tied for place in places[1:]):
+        lines.append("= not told apart from the best by the noise of these images")
+    result = {
+        "by": by,
+        "notes": list(notes),
+        "places": [
+            {
+                "place": place.place,
+                "candidate": place.entry.name,
+                "tied_with_best": place.tied,
+                "metrics": {name: {"value": each.value, "error": each.error} for name, each in place.entry.metrics.items()},
+            }
+            for place in places
+        ],
+    }
+    screen.result(result, "\n".join([*lines, *(f"note: {note}" for note in notes)]))
+
+
+_SHORT = {"mask_accuracy": "mask"}
+
+
+def _weights_text(found: "Sequence[Status]") -> str:
+    """One line for each of the judges' weights, and below what brings the missing ones."""
+    lines = [f"{each.name:12}{each.judge:36}{each.path or 'missing'}" for each in found]
+    missing = [f"{each.name}: {each.how}" for each in found if each.path is None]
+    return "\n".join([*lines, *([""] if missing else []), *missing, *(["Without them: --judges embedded"] if missing else [])])
+
+
+def _with_error(value: "Estimate") -> str:
+    return f"{value.value:.4f}" if value.error is None else f"{value.value:.4f} ±{value.error:.4f}"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Columns of text, the first two left-aligned and the numbers right-aligned; fits 80 columns where names are short."""
+    lines = [header, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+
+    def show(line: Sequence[str]) -> str:
+        cells = (cell.ljust(width) if column < 2 else cell.rjust(width) for column, (cell, width) in enumerate(zip(line, widths, strict=True)))
+        return "  ".join(cells).rstrip()
+
+    return "\n".join(show(line) for line in lines)
+
+
+def _epochs_text(names: Sequence[str]) -> str:
+    from apfgan.records import describe_epochs
+
+    return describe_epochs(names)
+
+
+def _numbers(text: str, option: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(f"{option} {text}: write numbers with commas between them, as in 0.4,0.6") from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,295 @@
+"""The command line as users meet it: the whole job on a tiny run, what is said when it goes wrong, and what survives a kill."""
+
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cli
+import selection.evaluation
+from apfgan.images import encode_jpeg, encode_png, read_photo
+from apfgan.landscapes import make_landscapes
+from apfgan.runs import Run
+
+ROOT = Path(__file__).parents[1]
+
+PICO = """
+[data]
+width = 32
+height = 24
+load_width = 36
+[model]
+width = 4
+hidden = 4
+upsamplings = 2
+levels = 2
+[train]
+progressive_epochs = 2
+epochs = 4
+progressive_batch = 4
+batch = 4
+save_progressive_every = 1
+"""
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def quick_judges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selection.evaluation, "fit", functools.partial(selection.evaluation.fit, steps=20))
+
+
+@pytest.fixture(autouse=True)
+def signals() -> object:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def apfgan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Run the command line in this process: exit code, standard output, standard error."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["apfgan", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit:
+            cli.main()
+        output = capsys.readouterr()
+        return int(exit.value.code or 0), output.out, output.err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    make_landscapes(folder, train=8, test=6, width=64, height=48)
+    return folder
+
+
+@pytest.fixture
+def pico(tmp_path: Path) -> Path:
+    path = tmp_path / "pico.toml"
+    path.write_text(PICO)
+    return path
+
+
+@pytest.fixture
+def trained(apfgan: Call, data: Path, pico: Path, tmp_path: Path) -> Path:
+    run = tmp_path / "run"
+    code, _, error = apfgan("train", "--data", data, "--run", run, "--config", pico, "-q")
+    assert code == 0, error
+    return run
+
+
+def test_help_needs_no_heavy_import():
+    script = "import sys; sys.argv = ['apfgan', '--help']\nimport cli\ntry:\n cli.main()\nexcept SystemExit: print(sorted({'torch', 'pandas', 'matplotlib'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.endswith("[]\n") and "merge-search" in done.stdout
+
+
+def test_the_whole_job(apfgan, data, trained):
+    code, text, error = apfgan("score", "--run", trained, "--data", data)
+    assert code == 0, error
+    assert len(text.splitlines()[0].split()) == 5  # candidate, score, three metrics
+    places = json.loads(apfgan("rank", "--run", trained, "--json")[1])["places"]
+    assert {place["candidate"] for place in places} == {"0", "1", "2", "3", "4"}
+    scores = [place["metrics"]["composite"]["value"] for place in places]
+    assert scores == sorted(scores, reverse=True)
+    assert all(place["metrics"]["fd-embedded"]["error"] > 0 for place in places)  # never called fid
+    assert "fid" not in places[0]["metrics"]
+
+    assert apfgan("merge-search", "--run", trained)[0] == 0
+    code, text, _ = apfgan("seed-search", "--run", trained, "--candidate", "4", "--tries", "3", "--json")
+    found = json.loads(text)
+    assert code == 0 and found["tries"] == 3 and found["expected_gain_on_new_label_maps"] == 0
+    measured = {each.candidate for each in Run(trained).ledger.read()}
+    assert sum("_" in each for each in measured) == 4 and {"4@1", "4@2", "4@3"} <= measured
+
+    code, text, _ = apfgan("report", "--run", trained)
+    page = (trained / "report" / "index.html").read_text()
+    assert code == 0 and str(trained / "report" / "index.html") in text and "fd-embedded" in page
+
+    code, text, error = apfgan("submit", "--run", trained, "--json")
+    assert code == 0, error
+    with zipfile.ZipFile(trained / "result.zip") as archive:
+        assert len(archive.namelist()) == 6
+    best = json.loads(apfgan("rank", "--run", trained, "--json")[1])["places"][0]
+    assert json.loads(text)["candidate"] == best["candidate"]
+    assert json.loads(text)["score"] == pytest.approx(best["metrics"]["composite"]["value"], abs=1e-3)
+
+    commands = [json.loads(line)["arguments"][0] for line in (trained / "history.jsonl").read_text().splitlines()]
+    assert commands == ["train", "score", "merge-search", "seed-search", "submit"]
+
+
+def test_scoring_twice_computes_nothing_and_says_so(apfgan, data, trained, monkeypatch):
+    assert apfgan("score", "--run", trained, "--data", data, "--epochs", "3,4")[0] == 0
+    ledger = (trained / "measurements.jsonl").read_bytes()
+    monkeypatch.setattr("selection.sources.load_painter", None)  # drawing would fail
+    code, _, error = apfgan("score", "--run", trained, "--epochs", "3-4")
+    assert code == 0 and "nothing to measure: the ledger holds all 2 already" in error
+    assert (trained / "measurements.jsonl").read_bytes() == ledger
+
+
+def test_training_twice_trains_nothing(apfgan, data, trained):
+    code, text, _ = apfgan("train", "--data", data, "--run", trained)
+    assert code == 0 and "nothing to train" in text
+
+
+def test_other_settings_are_refused_by_name(apfgan, data, trained, pico):
+    code, _, error = apfgan("train", "--data", data, "--run", trained, "--config", pico, "--set", "train.batch=2")
+    assert code == 2 and "train.batch: 4 -> 2" in error
+
+
+@pytest.mark.parametrize(
+    "arguments, code, message",
+    [
+        (["score", "--run", "{run}", "--epochs", "3-9"], 2, "no checkpoint for 5-9; saved: 0-4"),
+        (["score", "--run", "{run}", "--epochs", "4"], 2, "--labels DIR"),
+        (["score", "--run", "{run}", "--data", "{data}", "--epochs", "4", "--judges", "standard"], 4, "apfgan weights"),
+        (["score", "--run", "nowhere"], 2, "apfgan train"),
+        (["score", "--run", "{run}", "--data", "{data}", "--board", "C"], 2, "known: A, B, jittor3"),
+        (["train", "--data", "{data}", "--run", "new", "--preset", "huge"], 2, "known: full, tiny"),
+        (["train", "--data", "{data}", "--run", "new", "--set", "train.batchs=3"], 2, "did you mean train.batch?"),
+        (["train", "--data", "nowhere", "--run", "new", "--preset", "tiny"], 3, "nowhere"),
+        (["merge", "--run", "{run}", "3", "9"], 2, "no checkpoint for 9; saved: 0-4"),
+        (["merge", "--run", "{run}", "3", "4", "--weights", "0.5,0.6"], 2, "add up to 1"),
+        (["merge-search", "--run", "{run}"], 2, "apfgan score"),
+        (["rank", "--run", "{run}"], 2, "apfgan score"),
+        (["rank"], 2, "--csv FILE"),
+        (["rank", "--csv", "none.csv"], 3, "none.csv"),
+        (["submit", "--run", "{run}", "--pick", "77"], 2, "--labels DIR"),
+        (["generate", "--run", "{run}", "--epochs", "4", "--labels", "nowhere", "--out", "o"], 3, "nowhere"),
+        (["report", "--run", "nowhere"], 2, "apfgan train"),
+        (["score", "--run", "{run}", "--epochs", "4", "--data", "{data}", "--device", "cuda:9"], 5, "--device cpu"),
+    ],
+)
+def test_what_goes_wrong_is_said_with_its_cure(apfgan, data, trained, tmp_path, monkeypatch, arguments, code, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "no-weights"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "no-hub"))
+    given = [argument.format(run=trained, data=data) for argument in arguments]
+    found, out, error = apfgan(*given)
+    assert (found, message in error) == (code, True), error
+    assert "Traceback" not in error and out == ""
+    found, out, _ = apfgan(*given, "--json")
+    assert json.loads(out)["exit_code"] == found == code
+
+
+@pytest.mark.parametrize("fault", ["id 29", "missing photo", "truncated", "size"])
+def test_bad_data_is_found_before_anything_is_computed(apfgan, data, trained, tmp_path, pico, fault):
+    import shutil
+
+    broken = tmp_path / "broken"
+    shutil.copytree(data, broken)
+    photo, label_map = broken / "train/imgs/train_00003.jpg", broken / "train/labels/train_00003.png"
+    expected = {"id 29": "29", "missing photo": "train_00003", "truncated": "train_00003.jpg", "size": "64x48"}[fault]
+    if fault == "id 29":
+        label_map.write_bytes(encode_png(np.full((48, 64), 29, dtype=np.uint16)))
+    elif fault == "missing photo":
+        photo.unlink()
+    elif fault == "truncated":
+        photo.write_bytes(photo.read_bytes()[:-200])
+    else:
+        photo.write_bytes(encode_jpeg(read_photo(photo)[:, :32], quality=90, subsampling="4:4:4"))
+    for command in (["data", "check", broken], ["train", "--data", broken, "--run", tmp_path / "other", "--config", pico]):
+        code, _, error = apfgan(*command)
+        assert code == 3 and expected in error and "train_00003" in error
+    assert not list((tmp_path / "other").rglob("*.safetensors"))
+
+
+def test_a_bad_test_map_stops_score_before_the_first_image(apfgan, data, trained, tmp_path):
+    import shutil
+
+    broken = tmp_path / "broken"
+    shutil.copytree(data, broken)
+    (broken / "test/labels/test_00002.png").write_bytes(encode_png(np.full((48, 64), 284, dtype=np.uint16)))
+    code, _, error = apfgan("score", "--run", trained, "--data", broken)
+    assert code == 3 and "test_00002.png" in error and "284" in error
+    assert not (trained / "measurements.jsonl").exists()
+
+
+def test_generate_writes_what_is_asked(apfgan, data, trained, tmp_path):
+    for form in ("jpg", "png", "npy"):
+        out = tmp_path / form
+        assert apfgan("generate", "--run", trained, "--epochs", "4", "--labels", data / "test/labels", "--out", out, "--format", form)[0] == 0
+        assert sorted(path.name for path in out.iterdir()) == [f"test_0000{index}.{form}" for index in range(6)]
+    image = np.load(tmp_path / "npy" / "test_00001.npy")
+    assert image.shape == (3, 24, 32) and image.dtype == np.float32 and np.abs(image).max() <= 1
+    pixels = read_photo(tmp_path / "png" / "test_00001.png")
+    np.testing.assert_array_equal(pixels, np.rint((image.transpose(1, 2, 0) + 1) * 127.5).astype(np.uint8))
+    code, _, _ = apfgan("generate", "--run", trained, "--epochs", "3,avg_3_4", "--labels", data / "test/labels", "--out", tmp_path / "two")
+    assert code == 0 and {path.name for path in (tmp_path / "two").iterdir()} == {"3", "avg_3_4"}
+
+
+def test_merge_writes_the_mean_and_its_recipe(apfgan, trained):
+    code, text, _ = apfgan("merge", "--run", trained, "3", "4", "--weights", "0.25,0.75", "--json")
+    assert code == 0
+    found = json.loads(text)
+    manifest = json.loads(Path(found["path"]).with_suffix(".json").read_text())
+    assert manifest["members"] == {"3": 0.25, "4": 0.75} and set(manifest["member_hashes"]) == {"3", "4"}
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, str(ROOT / "cli.py"), *map(str, arguments)]
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(data, pico, trained, tmp_path):
+    run = tmp_path / "killed"
+    arguments = command("train", "--data", data, "--run", run, "--config", pico)
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
+        wait_for(lambda: (run / "checkpoints/epoch_0002.json").exists(), process)
+        process.kill()
+        process.communicate()
+    assert "4" not in Run(run).checkpoint_names()
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    assert "epoch   1" not in done.stderr  # nothing finished is done again
+    for epoch in range(5):
+        name = f"checkpoints/epoch_{epoch:04d}.safetensors"
+        assert (run / name).read_bytes() == (trained / name).read_bytes(), epoch
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stopped_score_keeps_what_it_had(apfgan, data, trained, number, code):
+    assert apfgan("score", "--run", trained, "--data", data, "--epochs", "0")[0] == 0  # fits the judges
+    ledger = trained / "measurements.jsonl"
+    with subprocess.Popen(command("score", "--run", trained), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        wait_for(lambda: len(ledger.read_bytes().splitlines()) >= 2, process)
+        process.send_signal(number)
+        _, error = process.communicate(timeout=20)
+    before = ledger.read_bytes()
+    if process.returncode != 0:  # it may have been quicker than the signal
+        assert process.returncode == code and "goes on from there" in error
+    assert apfgan("score", "--run", trained)[0] == 0
+    after = ledger.read_bytes()
+    assert after.startswith(before) and len(after.splitlines()) == 5
+
+
+def test_two_writers_are_kept_apart(apfgan, data, trained):
+    with Run(trained).lock():
+        code, _, error = apfgan("score", "--run", trained, "--data", data)
+    assert code == 5 and f"process {os.getpid()}" in error
+
+
+def test_a_reader_who_leaves_is_no_error(trained):
+    with subprocess.Popen(command("doctor"), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout and process.stderr
+        process.stdout.close()
+        assert b"Traceback" not in process.stderr.read()
