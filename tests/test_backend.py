@@ -87,6 +87,14 @@ def test_instance_norm() -> None:
     np.testing.assert_allclose(to_numpy(instance_norm(tensor(features(1, 3, 1, 1)))), 0, atol=1e-4)
 
 
+def test_instance_norm_of_nearly_constant_channels() -> None:
+    x = (3.3 + 1e-4 * features(1, 4, 200, 200)).astype(np.float32)
+    exact = x.astype(np.float64)
+    expected = (exact - exact.mean((2, 3), keepdims=True)) / np.sqrt(exact.var((2, 3), keepdims=True) + 1e-5)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        np.testing.assert_allclose(to_numpy(instance_norm(tensor(x).contiguous(memory_format=layout))), expected, atol=1e-3)
+
+
 @pytest.mark.parametrize(("before", "after"), [(8, 4), (64, 2), (3, 6), (24, 28), (96, 115), (384, 460), (512, 614), (128, 153)])
 def test_nearest_takes_the_row_of_the_floor(before: int, after: int) -> None:
     x = np.arange(before, dtype=np.float32).reshape(1, 1, before, 1).repeat(2, axis=3)

@@ -202,7 +202,13 @@ def test_wrong_number_of_noise_tensors_is_refused() -> None:
         painter(labels(size), noise=draw_noise(painter.generator, size, seed=0)[:-1], stage=None)
 
 
-def test_an_ignored_pixel_is_not_a_class(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sizes_that_do_not_divide_are_refused() -> None:
+    painter = build_painter(config(), seed=0)
+    with pytest.raises(ValueError, match="12x8 pixels: both sides must be multiples of 8"):
+        painter(one_hot(np.zeros((1, 8, 12), np.uint8), CLASSES, device="cpu"), noise=None, stage=None)
+
+
+def test_an_ignored_pixel_is_not_a_class() -> None:
     size = config()
     maps = np.zeros((1, size.data.height, size.data.width), dtype=np.uint8)
     maps[:, :4] = 255

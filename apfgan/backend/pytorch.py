@@ -84,7 +84,11 @@ class BatchNorm(Module):
 
 
 def instance_norm(x: Tensor) -> Tensor:
-    """Normalise each channel of each image by its own mean and biased variance, epsilon 1e-5; a 1x1 image becomes 0 but for rounding."""
+    """Normalise each channel of each image by its own mean and biased variance, epsilon 1e-5; a 1x1 image becomes 0 but for rounding.
+
+    In two passes, which nearly constant channels need: `group_norm` with as many groups as channels is the same on paper, but off by 0.15
+    for a channel of mean 3.3 and deviation 1e-4 (spec: method, 12.28).
+    """
     return torch.instance_norm(x, None, None, None, None, True, 0.0, _EPSILON, torch.backends.cudnn.enabled)
 
 

@@ -13,6 +13,7 @@ class Encoder(Module):
 
     def __init__(self, config: ModelConfig, *, classes: int) -> None:
         super().__init__()
+        self.stride = config.stride
         channels = [classes, *(min(2**index, 8) * config.width for index in range(config.upsamplings)), 2 ** (config.upsamplings - 1) * config.width]
         self.convs = ModuleList(
             Conv2d(inputs, outputs, kernel=3, stride=2, padding=1, bias=False, spectral_norm=config.spectral_norm)
@@ -20,7 +21,10 @@ class Encoder(Module):
         )
 
     def forward(self, onehot: Tensor) -> Tensor:
-        """(N, classes, H, W) to (N, 2^(u-1) width, H / 2^(u+1), W / 2^(u+1)) with u upsamplings."""
+        """(N, classes, H, W) to (N, 2^(u-1) width, H / 2^(u+1), W / 2^(u+1)) with u upsamplings; refuses sizes that do not divide."""
+        height, width = onehot.shape[2:]
+        if height % self.stride or width % self.stride:
+            raise ValueError(f"label maps of {width}x{height} pixels: both sides must be multiples of {self.stride}")
         x = onehot
         for conv in self.convs:
             x = leaky_relu(instance_norm(conv(x)), slope=SLOPE)
