@@ -6,7 +6,7 @@ The file is replaced as a whole after every epoch. It carries the settings and t
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +82,7 @@ def load_state(run: Run, *, data: str) -> TrainingState | None:
         trained_on, settings = header["data"], header["config"]
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} is damaged ({error}). Restore it from a copy, {anew}.") from error
-    if changed := differing_settings(build_config(settings, base=run.config), run.config):
+    if changed := differing_settings(replace(build_config(settings), output=run.config.output), run.config):
         raise UsageError(f"{run.path} was trained with other settings ({'; '.join(changed)}). Put them back into {run.config_path}, {anew}.")
     if trained_on != data:
         raise UsageError(f"{run.path} was trained on other pairs than the ones given now. Give --data the folder it began with, {anew}.")

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import load_file
 
 from apfgan.backend import load_arrays, no_gradients, one_hot, set_training, to_numpy
 from apfgan.checkpoints import load_manifest, load_weights
 from apfgan.config import Config, DataConfig, ModelConfig, TrainConfig
-from apfgan.data import Batch
+from apfgan.data import Batch, TrainingPairs, find_pairs
 from apfgan.errors import UsageError, WeightsError
 from apfgan.files import hash_file, hash_value
 from apfgan.networks.perceptual import Vgg19
@@ -197,12 +198,12 @@ import test_training
 from apfgan import training
 
 save, saved = training.save_state, []
-def die_in_the_third_save(*arguments, **options):
+def die_before_the_state_of_epoch_3(*arguments, **options):
     saved.append(1)
     if len(saved) == 4:
         os.kill(os.getpid(), signal.SIGKILL)
     save(*arguments, **options)
-training.save_state = die_in_the_third_save
+training.save_state = die_before_the_state_of_epoch_3
 test_training.trained(Path(sys.argv[1]))
 """
 
@@ -332,6 +333,25 @@ def test_other_levels_and_upsamplings_train_through(tmp_path: Path) -> None:
     )
     _, records = trained(tmp_path, config, pairs=PicoPairs(height=16, width=32))
     assert [record.level for record in records] == [1, 2, 2]
+
+
+def test_pairs_from_the_disk_train(tmp_path: Path) -> None:
+    source = random_source("files")
+    for kind, suffix, shape in (("imgs", "jpg", (12, 24, 3)), ("labels", "png", (12, 24))):
+        folder = tmp_path / "data" / "train" / kind
+        folder.mkdir(parents=True)
+        for name in "abc":
+            Image.fromarray(source.integers(0, 3 if kind == "labels" else 256, shape).astype(np.uint8)).save(folder / f"{name}.{suffix}")
+    run = Run.create(tmp_path / "run", CONFIG)
+    records = list(train(run, TrainingPairs(find_pairs(tmp_path / "data"), CONFIG.data), until=5))
+    assert [record.images for record in records] == [3, 3, 3, 3, 2]
+
+
+def test_an_unlabelled_value_given_later_is_another_setting(tmp_path: Path) -> None:
+    run, _ = trained(tmp_path, until=1)
+    run.config_path.write_text(run.config_path.read_text().replace("flip = ", "ignore = 255\nflip = "))
+    with pytest.raises(UsageError, match=r"data\.ignore: None -> 255"):
+        list(train(Run.open(tmp_path), PicoPairs()))
 
 
 def test_training_learns_the_colours(tmp_path: Path) -> None:
