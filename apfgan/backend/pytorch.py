@@ -270,17 +270,13 @@ def optimizer_arrays(optimizer: Optimizer) -> dict[str, np.ndarray]:
 
 def load_optimizer_arrays(optimizer: Optimizer, arrays: Mapping[str, np.ndarray], *, origin: str) -> None:
     """Give an optimiser the memory that `optimizer_arrays` wrote down; raises `WeightsError` when it is another network's."""
-    moved = [
-        (name, parameter)
-        for name, parameter in zip(optimizer.names, optimizer.parameters, strict=True)
-        if f"{name}.{next(iter(_ADAM_NAMES))}" in arrays
-    ]
+    moved = [(name, parameter) for name, parameter in zip(optimizer.names, optimizer.parameters, strict=True) if f"{name}.steps" in arrays]
     expected = {f"{name}.{ours}": () if ours == "steps" else tuple(parameter.shape) for name, parameter in moved for ours in _ADAM_NAMES}
     if problems := list(_mismatches(expected, {name: value.shape for name, value in arrays.items()})):
         raise WeightsError(f"{origin} does not fit this optimiser: {'; '.join(problems)}.")
     for name, parameter in moved:
         # Fused Adam walks through a parameter's memory, so its own arrays must be laid out alike.
-        given = {theirs: torch.from_numpy(arrays[f"{name}.{ours}"]).to(parameter.device) for ours, theirs in _ADAM_NAMES.items()}
+        given = {theirs: torch.tensor(arrays[f"{name}.{ours}"], device=parameter.device) for ours, theirs in _ADAM_NAMES.items()}
         optimizer.engine.state[parameter] = {
             theirs: value if value.ndim == 0 else torch.empty_like(parameter, requires_grad=False).copy_(value) for theirs, value in given.items()
         }
