@@ -4,10 +4,10 @@ It measures how well an image agrees with its label map and, by what it sees on 
 true measurements of these images, and neither compares with numbers from other runs or from the contest: the distance is called
 `fd-embedded`, never FID. It is given in percent of the photos' own spread, so that 100 is what showing the same mean picture always would get.
 
-Features are the mean and the spread over positions of the encoder's four stages, and the contrast in each octave of the image; a network
-that learns to name classes learns to overlook blur and noise. Measured on scenes at 128x96, 60 images: photos held out 11, 10 % colour
-cast 29, slight blur 50, slight noise 63, strong blur 130, one image repeated 175, an untrained generator 1500; a small GAN in training came
-down from 65 to 33.
+Features are the mean and the spread over positions of the encoder's four stages, and the contrast in each octave of the image, because a
+network that learns to name classes learns to overlook blur and noise. Measured on painted landscapes at 128x96, fitted on 96 pairs, 96 images
+of a set: held out 18, 10 % colour cast 21, slight blur 29, slight noise 33, a flat colour for each class 45, strong blur 57, no colour 63, one
+image repeated 167, nothing but noise 2500. As every Fréchet distance it grows when there are fewer images: 32 held out score 36.
 """
 
 import json
@@ -37,7 +37,7 @@ VERSION = 1
 """Goes up whenever the same weights would give other numbers."""
 
 STEPS = 400
-"""Optimiser steps of a fit: about 15 s on two idle cores at 128x96."""
+"""Optimiser steps of a fit: 30 s of one core at 128x96 with 29 classes. Pixels named right on scenes held out: 0.75; 0.76 after twice as many."""
 
 BATCH = 16
 """Images that go through the network together."""
@@ -45,7 +45,7 @@ BATCH = 16
 _PIXELS = 128 * 96
 """Larger images are judged at about this many pixels."""
 _FIT_BATCH = 8
-_RATE = 2e-3
+_RATE = 4e-3
 _WARM_UP = 20
 _OCTAVES = 4
 _LEAST_SPREAD = 1e-3
