@@ -6,11 +6,12 @@ prose go to standard error; with `--json`, standard output holds one object and 
 
 import json
 import logging
+import shlex
 import signal
 import sys
 import time
 import webbrowser
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
@@ -112,7 +113,7 @@ def main() -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     try:
-        app()
+        app(obj=sys.argv[1:])
         code = 0
     except ApfganError as error:
         code = _fail(str(error), error.exit_code)
@@ -152,35 +153,27 @@ def demo(
     verbose: VerboseOption = False,
 ) -> None:
     """The whole job on data it makes itself, offline, on a CPU, in minutes."""
+    from apfgan.landscapes import make_landscapes
+
     screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
     data, run = out / "data", out / "run"
-    steps: list[tuple[str, Callable[[], object]]] = [
-        (f"# {DEMO_PAIRS} training pairs and {DEMO_MAPS} test label maps in {data}", lambda: _demo_data(data, screen.progress)),
-        (
-            f"apfgan train --data {data} --run {run} --preset tiny",
-            lambda: train(data=data, run=run, preset="tiny", device="cpu", quiet=quiet, verbose=verbose),
-        ),
-        (
-            f"apfgan score --run {run} --data {data} --epochs all",
-            lambda: score(run=run, data=data, epochs="all", device="cpu", quiet=quiet, verbose=verbose),
-        ),
-        (f"apfgan merge-search --run {run}", lambda: merge_search(run=run, device="cpu", quiet=quiet, verbose=verbose)),
-        (f"apfgan seed-search --run {run} --tries 5", lambda: seed_search(run=run, tries=5, device="cpu", quiet=quiet, verbose=verbose)),
-        (f"apfgan report --run {run}", lambda: report(run=run, quiet=quiet, verbose=verbose)),
-        (f"apfgan submit --run {run}", lambda: submit(run=run, device="cpu", quiet=quiet, verbose=verbose)),
+    commands = [
+        ["train", "--data", str(data), "--run", str(run), "--preset", "tiny", "--device", "cpu"],
+        ["score", "--run", str(run), "--data", str(data), "--epochs", "all", "--device", "cpu"],
+        ["merge-search", "--run", str(run), "--device", "cpu"],
+        ["seed-search", "--run", str(run), "--tries", "5", "--device", "cpu"],
+        ["report", "--run", str(run)],
+        ["submit", "--run", str(run), "--device", "cpu"],
     ]
     began = time.monotonic()
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
-        for number, (command, step) in enumerate(steps, start=1):
-            print(f"\n[{number}/{len(steps)}] {command}", flush=True)
-            step()
+        print(f"[1/{len(commands) + 1}] paint {DEMO_PAIRS} training pairs and {DEMO_MAPS} test pairs into {data}", flush=True)
+        make_landscapes(data, train=DEMO_PAIRS, test=DEMO_MAPS, width=256, height=192, progress=screen.progress)
+        for number, command in enumerate(commands, start=2):
+            print(f"\n[{number}/{len(commands) + 1}] apfgan {shlex.join(command)}", flush=True)
+            talk = (["--quiet"] if quiet else []) + (["--verbose"] if verbose else [])
+            app([*command, *talk], obj=command, standalone_mode=False)
     _summarise_demo(screen, out, seconds=time.monotonic() - began)
-
-
-def _demo_data(data: Path, progress: Progress) -> None:
-    from apfgan.landscapes import make_landscapes
-
-    make_landscapes(data, train=DEMO_PAIRS, test=DEMO_MAPS, width=256, height=192, seed=0, progress=progress)
 
 
 def _summarise_demo(screen: Screen, out: Path, *, seconds: float) -> None:
@@ -281,6 +274,7 @@ def data_check(
 
 @app.command()
 def train(
+    context: typer.Context,
     run: RunOption,
     data: Annotated[Path, typer.Option("--data", help="Data set in the real layout.", show_default=False)],
     preset: Annotated[str | None, typer.Option("--preset", help="Settings by name: full, tiny. Default: full, or the run's own.")] = None,
@@ -316,7 +310,7 @@ def train(
             chosen = build_config({"data": {"classes": list(meaning.names)} | ({} if ignore is None else {"ignore": ignore})}, base=chosen)
         opened = Run.create(run, build_config(parse_settings(settings or []), base=chosen))
     with opened.lock():
-        opened.record_command(sys.argv[1:])
+        opened.record_command(context.obj)
         if not opened.checkpoint_names():
             check_dataset(data, opened.config.data.label_classes, progress=screen.progress).raise_problems()
         pairs = TrainingPairs(find_pairs(data), opened.config.data)
@@ -365,6 +359,7 @@ def generate(
 
 @app.command()
 def score(
+    context: typer.Context,
     run: RunOption,
     epochs: Annotated[str, typer.Option("--epochs", help="270-310, 270-310:2, 273,298,299, last10, all, or candidates: avg_273_299@7.")] = "all",
     labels: Annotated[Path | None, typer.Option("--labels", help="Folder of label maps.")] = None,
@@ -390,7 +385,7 @@ def score(
     opened = Run.open(run)
     candidates = _candidates(opened, epochs, seed)
     with opened.lock():
-        opened.record_command(sys.argv[1:])
+        opened.record_command(context.obj)
         bench = _bench(opened, device, screen, {name: value for name, value in asked.items() if value is not None})
         _measure(bench, candidates, screen)
     _show_ranking(screen, opened)
@@ -421,6 +416,7 @@ def rank(
 
 @app.command()
 def merge(
+    context: typer.Context,
     run: RunOption,
     members: Annotated[list[str], typer.Argument(help="Epochs to average.", show_default=False)],
     weights: Annotated[str | None, typer.Option("--weights", help="Their shares, as 0.4,0.6. Default: equal.")] = None,
@@ -440,7 +436,7 @@ def merge(
         raise UsageError("a merge needs two checkpoints or more")
     select_candidates(",".join(members), opened.checkpoint_names())  # names what is missing
     with opened.lock():
-        opened.record_command(sys.argv[1:])
+        opened.record_command(context.obj)
         manifests = {name: load_manifest(opened, name) for name in candidate.members}
         manifest = save_checkpoint(
             opened,
@@ -457,6 +453,7 @@ def merge(
 
 @app.command("merge-search")
 def merge_search(
+    context: typer.Context,
     run: RunOption,
     best: Annotated[int, typer.Option("--best", help="Combine so many of the best checkpoints.", min=2, max=8)] = 3,
     device: DeviceOption = "auto",
@@ -472,7 +469,7 @@ def merge_search(
     screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
     opened = Run.open(run)
     with opened.lock():
-        opened.record_command(sys.argv[1:])
+        opened.record_command(context.obj)
         ranked = [Candidate.parse(place.entry.name) for place in _ranking(opened)]
         merges = combinations_of_best(ranked, best)
         bench = _bench(opened, device, screen)
@@ -482,6 +479,7 @@ def merge_search(
 
 @app.command("seed-search")
 def seed_search(
+    context: typer.Context,
     run: RunOption,
     candidate: Annotated[str | None, typer.Option("--candidate", help="Default: the best so far.")] = None,
     tries: Annotated[int, typer.Option("--tries", help="How many seeds.", min=2)] = 20,
@@ -498,7 +496,7 @@ def seed_search(
     screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
     opened = Run.open(run)
     with opened.lock():
-        opened.record_command(sys.argv[1:])
+        opened.record_command(context.obj)
         chosen = _candidates(opened, candidate, None)[0] if candidate else Candidate.parse(_ranking(opened)[0].entry.name)
         bench = _bench(opened, device, screen)
         found = _measure(bench, [chosen.with_seed(seed) for seed in seeds(tries)], screen)
@@ -535,6 +533,7 @@ def report(
 
 @app.command()
 def submit(
+    context: typer.Context,
     run: RunOption,
     pick: Annotated[str | None, typer.Option("--pick", help="Candidate to hand in. Default: the best so far.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="The zip. Default: RUN/result.zip.")] = None,
@@ -550,7 +549,7 @@ def submit(
     screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
     opened = Run.open(run)
     with opened.lock():
-        opened.record_command(sys.argv[1:])
+        opened.record_command(context.obj)
         bench = _bench(opened, device, screen)
         name = pick or _ranking(opened)[0].entry.name
         chosen = _candidates(opened, name, None)[0]

@@ -67,6 +67,8 @@ class ModelConfig:
     """Sizes of the progressive phase, and discriminators: each level doubles the one before, the last is the full image."""
     spectral_norm: bool = False
     """Divide each convolution's weight by its largest singular value. The original meant to and did not (spec: method, 4)."""
+    init_gain: float = 0.02
+    """Gain of the Xavier normal initial weights. A short training starts from larger ones: at 0.02 the label branch stays quiet for long."""
     seg_noise_init: Literal["xavier", "zero"] = "xavier"
     """How the label-guided noise starts: as the original trained it, or silent as its paper describes."""
 
@@ -176,9 +178,16 @@ PRESETS: dict[str, Config] = {
     "full": Config(),
     "tiny": Config(
         data=DataConfig(width=128, height=96, load_width=144),
-        model=ModelConfig(width=16, hidden=32, upsamplings=4, levels=3),
+        # Tried side by side for 14 epochs on 96 painted pairs: gain 0.02 and 0.3 stay blurred, 1.0 breaks into stripes, 0.7 draws texture.
+        model=ModelConfig(width=16, hidden=24, upsamplings=4, levels=3, init_gain=0.7),
         train=TrainConfig(
-            progressive_epochs=6, epochs=16, progressive_batch=8, batch=4, generator_rate=4e-4, discriminator_rate=8e-4, save_progressive_every=2
+            progressive_epochs=8,
+            epochs=18,
+            progressive_batch=4,
+            batch=2,
+            generator_rate=4e-4,
+            discriminator_rate=4e-4,
+            save_progressive_every=4,
         ),
     ),
 }

@@ -101,7 +101,7 @@ class Players:
             self._renew_optimizers()
         if plan.starts_phase and plan.noise:
             source = random_source(self.config.train.seed, "noise weights")
-            start_noise(self.painter, source, silent=self.config.model.seg_noise_init == "zero")
+            start_noise(self.painter, source, gain=self.config.model.init_gain if self.config.model.seg_noise_init == "xavier" else 0.0)
 
     def learn(self, batch: Batch, plan: Plan, *, index: int) -> dict[str, float]:
         """A step of the painter, then one of the discriminators, each on images drawn for it; the losses that they started from.

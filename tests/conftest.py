@@ -3,6 +3,10 @@
 import errno
 import io
 import os
+
+# One thread for each test process, before PyTorch is imported: two processes with two threads each on two cores wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

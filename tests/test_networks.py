@@ -108,9 +108,9 @@ def test_fresh_noise_is_silent_and_then_starts() -> None:
     load_larger_weights(painter)
     quiet = paint(painter, size)
     assert (paint(painter, size, seed=1) == quiet).all()
-    start_noise(painter, random_source(0), silent=True)
+    start_noise(painter, random_source(0), gain=0.0)
     assert (paint(painter, size, seed=1) == quiet).all()
-    start_noise(painter, random_source(0), silent=False)
+    start_noise(painter, random_source(0), gain=0.02)
     assert (paint(painter, size) == quiet).all()
     assert (paint(painter, size, seed=1) != quiet).any()
     assert (paint(painter, size, seed=1) != paint(painter, size, seed=2)).any()
@@ -126,7 +126,7 @@ def test_initial_weights_are_xavier_and_come_from_the_seed() -> None:
         weights = [name for name in arrays if name.endswith(".weight") and ".noise." not in name]
         assert all((arrays[name] != other[name]).any() for name in weights)
         assert not any(array.any() for name, array in arrays.items() if name.endswith((".bias", "running_mean")))
-    weight = xavier_normal((64, 128, 3, 3), random_source(0))
+    weight = xavier_normal((64, 128, 3, 3), random_source(0), gain=0.02)
     assert weight.std() == pytest.approx(0.02 * np.sqrt(2 / (9 * (64 + 128))), rel=0.02)
 
 

@@ -47,7 +47,7 @@ def test_run_is_created_once_and_opened_again(tmp_path):
     written = run.config_path.read_bytes()
     assert Run.create(tmp_path / "run", PRESETS["tiny"]).config == Run.open(tmp_path / "run").config == PRESETS["tiny"]
     changed = replace(PRESETS["tiny"], train=replace(PRESETS["tiny"].train, batch=9))
-    with pytest.raises(UsageError, match=r"train\.batch: 4 -> 9"):
+    with pytest.raises(UsageError, match=r"train\.batch: 2 -> 9"):
         Run.create(tmp_path / "run", changed)
     assert run.config_path.read_bytes() == written
 

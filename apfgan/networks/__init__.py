@@ -12,12 +12,12 @@ __all__ = ["Discriminators", "Painter", "build_discriminators", "build_painter",
 def build_painter(config: Config, *, seed: int) -> Painter:
     """Fresh encoder and generator on the CPU, in training mode; the label-guided noise is silent."""
     painter = Painter(config.model, classes=len(config.data.classes))
-    initialise(painter, random_source(seed, "painter"))
+    initialise(painter, random_source(seed, "painter"), gain=config.model.init_gain)
     return painter
 
 
 def build_discriminators(config: Config, *, seed: int) -> Discriminators:
     """Fresh discriminators on the CPU, in training mode."""
     discriminators = Discriminators(config.model, classes=len(config.data.classes))
-    initialise(discriminators, random_source(seed, "discriminators"))
+    initialise(discriminators, random_source(seed, "discriminators"), gain=config.model.init_gain)
     return discriminators

@@ -59,36 +59,36 @@ class SpadeBlock(Module):
         return shortcut + self.conv_1(leaky_relu(self.norm_1(inner, small, next(noise)), slope=SLOPE))
 
 
-def initialise(module: Module, source: np.random.Generator) -> None:
-    """Fill a fresh network: convolutions with Xavier normal draws of gain 0.02, biases zero (spec: method, 2.6).
+def initialise(module: Module, source: np.random.Generator, *, gain: float) -> None:
+    """Fill a fresh network: convolutions with Xavier normal draws, biases zero (spec: method, 2.6; the original's gain is 0.02).
 
     The convolutions of the label-guided noise stay zero, so that it is silent until `start_noise`.
     """
     arrays = state_arrays(module)
     for name, array in arrays.items():
         if name.endswith(".weight") and not _is_noise(name):
-            arrays[name] = xavier_normal(array.shape, source)
+            arrays[name] = xavier_normal(array.shape, source, gain=gain)
             if f"{name}_u" in arrays:
                 arrays[f"{name}_u"], arrays[f"{name}_v"] = _singular_vectors(arrays[name], source)
     load_arrays(module, arrays, origin="the initial weights")
 
 
-def start_noise(module: Module, source: np.random.Generator, *, silent: bool) -> None:
+def start_noise(module: Module, source: np.random.Generator, *, gain: float) -> None:
     """Initialise the convolutions of the label-guided noise, once, before the second phase.
 
-    Silent: all zero, as the paper describes. Otherwise Xavier normal as the rest, which is what the original trained (spec: method, 0.8).
+    Gain 0: silent, as the paper describes. Otherwise Xavier normal as the rest, which is what the original trained (spec: method, 0.8).
     """
     arrays = state_arrays(module)
     for name, array in arrays.items():
         if _is_noise(name):
-            arrays[name] = np.zeros_like(array) if silent or name.endswith(".bias") else xavier_normal(array.shape, source)
+            arrays[name] = np.zeros_like(array) if name.endswith(".bias") else xavier_normal(array.shape, source, gain=gain)
     load_arrays(module, arrays, origin="the initial noise weights")
 
 
-def xavier_normal(shape: tuple[int, ...], source: np.random.Generator) -> np.ndarray:
-    """float32 draws of N(0, 0.02 * sqrt(2 / (fan in + fan out))) for a convolution's weight (out, in, k, k)."""
+def xavier_normal(shape: tuple[int, ...], source: np.random.Generator, *, gain: float) -> np.ndarray:
+    """float32 draws of N(0, gain * sqrt(2 / (fan in + fan out))) for a convolution's weight (out, in, k, k)."""
     outputs, inputs, *kernel = shape
-    deviation = 0.02 * np.sqrt(2 / ((inputs + outputs) * np.prod(kernel)))
+    deviation = gain * np.sqrt(2 / ((inputs + outputs) * np.prod(kernel)))
     return source.standard_normal(shape, dtype=np.float32) * np.float32(deviation)
 
 
