@@ -26,11 +26,11 @@ from apfgan.errors import ApfganError, EnvironmentProblem, UsageError
 from apfgan.progress import Progress, describe_seconds, terminal_progress
 
 if TYPE_CHECKING:
+    from apfgan.ranking import Place
     from apfgan.records import Candidate, Estimate, Measurement
     from apfgan.runs import Run
     from metrics.weights import Status
     from selection.measuring import Bench
-    from selection.ranking import Place
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -381,12 +381,14 @@ def score(
     from apfgan.runs import Run
 
     screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
-    asked = {"labels": labels, "real": real, "data": data, "judges": judges and judges.value, "segformer": segformer, "board": board, "limit": limit}
+    named = {"labels": labels, "real": real, "data": data, "judges": judges and judges.value, "segformer": segformer, "board": board}
+    # A quick look is not remembered by the next score, only by the searches that follow it.
+    asked = {name: value for name, value in named.items() if value is not None} | {"limit": limit}
     opened = Run.open(run)
     candidates = _candidates(opened, epochs, seed)
     with opened.lock():
         opened.record_command(context.obj)
-        bench = _bench(opened, device, screen, {name: value for name, value in asked.items() if value is not None})
+        bench = _bench(opened, device, screen, asked)
         _measure(bench, candidates, screen)
     _show_ranking(screen, opened)
 
@@ -621,7 +623,7 @@ def _bench(run: "Run", device: str, screen: Screen, asked: Mapping[str, Any] | N
 
     evaluation = replace(remembered(run), **(asked or {}))
     bench = open_bench(run, evaluation, device=_device(device), progress=screen.progress)
-    remember(run, evaluation)
+    remember(run, evaluation, protocol=bench.protocol_id)
     return bench
 
 
@@ -644,30 +646,26 @@ def _measure(bench: "Bench", candidates: "Sequence[Candidate]", screen: Screen) 
     return found
 
 
-def _ranking(run: "Run") -> "list[Place]":
-    """The run's candidates by composite; raises `UsageError` when nothing is measured."""
-    from selection.ranking import entries_of
-    from selection.ranking import rank as rank_entries
+def _ranking(run: "Run", *, by: str = "composite") -> "list[Place]":
+    """The run's candidates in order; raises `UsageError` when nothing is measured."""
+    from apfgan.ranking import comparable, rank_measurements
 
-    entries = entries_of(run.ledger.read())
-    if not entries:
+    measured = comparable(run.ledger.read(), protocol=run.current_protocol)
+    if not measured:
         raise UsageError(f"nothing is measured in {run.path} yet. Do so with: apfgan score --run {run.path} --data DATA")
-    return rank_entries(entries)
+    return rank_measurements(measured, by=by)
 
 
 def _show_ranking(screen: Screen, run: "Run", *, by: str = "composite", top: int = 20) -> None:
-    from selection.ranking import entries_of
-    from selection.ranking import rank as rank_entries
-
-    _ranking(run)  # refuses an empty ledger
-    measured = run.ledger.read()
-    entries = entries_of(measured)
-    left_out = len({each.candidate for each in measured} - {each.name for each in entries})
+    places = _ranking(run, by=by)
+    left_out = len({each.candidate for each in run.ledger.read()} - {place.entry.name for place in places})
     notes = [f"{left_out} candidates were measured under another protocol only, and are left out"] if left_out else []
-    _print_places(screen, rank_entries(entries, by=by), by=by, top=top, notes=notes)
+    _print_places(screen, places, by=by, top=top, notes=notes)
 
 
 def _print_places(screen: Screen, places: "Sequence[Place]", *, by: str, top: int, notes: Sequence[str]) -> None:
+    from apfgan.records import clipping_note
+
     metrics = [name for name in places[0].entry.metrics if name != by]
     header = [
         "",
@@ -684,6 +682,8 @@ def _print_places(screen: Screen, places: "Sequence[Place]", *, by: str, top: in
         ]
         for place in places[:top]
     ]
+    if clipping := clipping_note([place.entry.metrics for place in places]):
+        notes = [*notes, clipping]
     lines = [_table(header, rows)]
     if len(places) > top:
         lines.append(f"... and {len(places) - top} more (--top {len(places)} shows all)")

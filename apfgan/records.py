@@ -13,6 +13,10 @@ SCHEMA = 1
 """Version of a ledger line."""
 
 
+DISTANCE_CLIP = 100.0
+"""A larger Fréchet distance counts as this in every contest's total (spec: metrics, 2.6)."""
+
+
 _NAME = re.compile(r"(?!avg_)[A-Za-z0-9][A-Za-z0-9._\-]{0,63}")
 _RESERVED = re.compile(r"all|last[0-9]+|[0-9]+(-[0-9]+)?")
 _SHARE = re.compile(r"[0-9.]{1,30}(?:[eE]-?[0-9]{1,2})?(?:/[0-9]{1,9})?")
@@ -166,6 +170,16 @@ class Manifest:
     """Hash of the training data."""
     config: Mapping[str, Any] = field(default_factory=dict)
     version: str = ""
+
+
+def clipping_note(measured: Sequence[Mapping[str, Estimate]]) -> str | None:
+    """What to tell a reader when the total no longer sees the distances of some candidates, given the metrics of each; None if it sees all."""
+    distances = [(name, each.value) for metrics in measured for name, each in metrics.items() if name == "fid" or name.startswith("fd-")]
+    beyond = [name for name, value in distances if value >= DISTANCE_CLIP]
+    if not beyond:
+        return None
+    which = f"all {len(beyond)}" if len(beyond) == len(distances) else f"{len(beyond)} of {len(distances)}"
+    return f"the {beyond[0]} of {which} candidates is above {DISTANCE_CLIP:g}, where the total clips it: it cannot tell these apart by it"
 
 
 def epoch_order(name: str) -> tuple[int, int, str]:

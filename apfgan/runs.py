@@ -101,6 +101,20 @@ class Run:
         return self.path / "report"
 
     @property
+    def evaluation_path(self) -> Path:
+        """What the last `score` was asked for, and the protocol that came of it."""
+        return self.path / "evaluation.json"
+
+    @property
+    def current_protocol(self) -> str | None:
+        """Id of the protocol that the last `score` used, whose numbers are the ones to show; None where none is remembered."""
+        try:
+            protocol = json.loads(self.evaluation_path.read_bytes()).get("protocol")
+        except (OSError, ValueError, AttributeError):
+            return None
+        return protocol if isinstance(protocol, str) else None
+
+    @property
     def training_log(self) -> Path:
         """CSV with one line an epoch: epoch, phase, seconds, mean of each loss."""
         return self.path / "training.csv"

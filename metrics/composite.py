@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from apfgan.errors import UsageError
-from apfgan.records import Estimate
+from apfgan.records import DISTANCE_CLIP, Estimate
 from metrics.measured import Measured
 
 
@@ -63,7 +63,7 @@ def exchange_rates(
 
     Beyond the clip (a distance above 100) the distance has no effect, and its rate is 0.
     """
-    inside = 0 <= distance < 100
+    inside = 0 <= distance < DISTANCE_CLIP
     return {
         "mask_accuracy": _quality(formula, aesthetic, distance, style_similarity, votes),
         "aesthetic": mask_accuracy * formula.aesthetic / 10,
@@ -112,7 +112,7 @@ def composite_measured(
 def _quality(formula: Formula, aesthetic: float, distance: float, style_similarity: float | None, votes: float) -> float:
     if formula.style and style_similarity is None:
         raise UsageError(f"formula {formula.name} weighs style similarity, and none was given; score with --board A, or give it")
-    closeness = (100 - min(max(distance, 0.0), 100.0)) / 100
+    closeness = (100 - min(max(distance, 0.0), DISTANCE_CLIP)) / 100
     style = ((style_similarity or 0.0) + 1) / 2
     return formula.aesthetic * aesthetic / 10 + formula.closeness * closeness + formula.style * style + formula.votes * votes
 

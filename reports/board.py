@@ -6,21 +6,17 @@ draw the same label maps, the true noise of a difference is smaller, so that "cl
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from scipy import integrate, stats
-
 from apfgan.config import Config
 from apfgan.errors import UsageError
-from apfgan.files import hash_value
-from apfgan.records import Candidate, Estimate, Measurement, epoch_order
+from apfgan.noise import difference, expected_maximum, probability_positive, told_apart
+from apfgan.ranking import comparable, protocol_of, rank_measurements
+from apfgan.records import Candidate, Estimate, Measurement
 from apfgan.runs import Run
-
-INTERVAL = float(stats.norm.ppf(0.975))
-"""Standard errors on either side of a 95 % interval (1.96)."""
 
 UNTRAINED = "0"
 """Name of the checkpoint before the first step."""
@@ -76,29 +72,19 @@ class Comparison:
     other: Row
 
     @property
-    def difference(self) -> float:
-        """Score of the first less score of the other."""
-        return self.row.score.value - self.other.score.value
-
-    @property
-    def noise(self) -> float | None:
-        """Standard error of the difference, as if the two were measured independently; None when one of the errors is unknown."""
-        one, other = self.row.score.error, self.other.score.error
-        return None if one is None or other is None else math.hypot(one, other)
+    def gap(self) -> Estimate:
+        """Score of the first less score of the other, with the noise of two independent measurements."""
+        return difference(self.row.score, self.other.score)
 
     @property
     def tied(self) -> bool:
         """The difference lies within its 95 % noise; where that is unknown, only equal scores are tied."""
-        return abs(self.difference) <= INTERVAL * (self.noise or 0.0)
+        return not told_apart(self.gap)
 
     @property
     def probability(self) -> float | None:
-        """Probability that the first is better, with normal errors."""
-        if self.noise is None:
-            return None
-        if self.noise == 0:
-            return 0.5 + 0.5 * math.copysign(1, self.difference) * (self.difference != 0)
-        return float(stats.norm.cdf(self.difference / self.noise))
+        """Probability that the first is better."""
+        return probability_positive(self.gap)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +123,7 @@ class SeedGroup:
     @property
     def luck(self) -> float:
         """What the best of so many seeds gains over the mean by chance."""
-        return expected_best_of(len(self.rows)) * self.deviation
+        return expected_maximum(len(self.rows)) * self.deviation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,41 +263,27 @@ class Board:
 def read_board(run: Run) -> Board:
     """Read the run's ledger and checkpoints; raises `DataError` for a damaged ledger."""
     measurements = run.ledger.read()
-    groups: dict[tuple[str, int], list[Measurement]] = defaultdict(list)
+    groups: dict[str, list[Measurement]] = defaultdict(list)
     for measurement in measurements:
-        groups[comparable_group(measurement)].append(measurement)
-    current = comparable_group(measurements[-1]) if measurements else ("", 0)
+        groups[protocol_of(measurement)].append(measurement)
+    current = comparable(measurements, protocol=run.current_protocol)
     return Board(
         run_name=run.path.resolve().name,
         run_path=str(run.path),
         config=run.config,
         checkpoints=tuple(run.checkpoint_names()),
         measurements=tuple(measurements),
-        rows=rank(groups.get(current, [])),
+        rows=tuple(
+            Row(rank=place.place, measurement=place.entry.measurement, candidate=parse_candidate(place.entry.name))
+            for place in rank_measurements(current)
+            if place.entry.measurement is not None
+        ),
         excluded=tuple(
-            Excluded(count=len(group), protocol_id=protocol_id(group[-1]), differing=_differing(group[-1], measurements[-1]))
+            Excluded(count=len(group), protocol_id=key, differing=_differing(group[-1], current[-1]))
             for key, group in groups.items()
-            if key != current
+            if key != protocol_of(current[-1])
         ),
     )
-
-
-def rank(measurements: Sequence[Measurement]) -> tuple[Row, ...]:
-    """The latest measurement of each candidate: highest composite first, ties by mask accuracy, then the later epoch."""
-    latest = {measurement.candidate: measurement for measurement in measurements}
-    parsed = {name: parse_candidate(name) for name in latest}
-    ordered = sorted(latest.values(), key=lambda measurement: _order(measurement, parsed[measurement.candidate]), reverse=True)
-    return tuple(Row(rank=place, measurement=each, candidate=parsed[each.candidate]) for place, each in enumerate(ordered, start=1))
-
-
-def protocol_id(measurement: Measurement) -> str:
-    """Short name of the protocol and formula behind a measurement."""
-    return hash_value({"protocol": dict(measurement.protocol), "formula": measurement.formula})[:12]
-
-
-def comparable_group(measurement: Measurement) -> tuple[str, int]:
-    """Two measurements may be compared only if this agrees: protocol, formula and number of images (a distance shrinks as images are added)."""
-    return protocol_id(measurement), measurement.images
 
 
 def parse_candidate(name: str) -> Candidate | None:
@@ -342,17 +314,6 @@ def is_distance(name: str) -> bool:
     return name.startswith(("fid", "fd", "kid"))
 
 
-def expected_best_of(count: int) -> float:
-    """Expected largest of `count` standard normal numbers: how many standard deviations the luckiest try gains.
-
-    >>> round(expected_best_of(20), 3)
-    1.867
-    """
-    density = stats.norm.pdf
-    value, _ = integrate.quad(lambda x: x * count * density(x) * stats.norm.cdf(x) ** (count - 1), -10, 10, limit=200)
-    return float(value) if count > 1 else 0.0
-
-
 def flatten(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Each leaf of nested mappings with its dotted path."""
     if isinstance(value, Mapping):
@@ -360,13 +321,6 @@ def flatten(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             yield from flatten(value[key], f"{path}.{key}" if path else str(key))
     else:
         yield path, value
-
-
-def _order(measurement: Measurement, candidate: Candidate | None) -> tuple[float, float, tuple[int, int, str]]:
-    accuracy = measurement.metrics.get("mask_accuracy")
-    # A merge counts as its latest member.
-    latest = max((epoch_order(name) for name in candidate.members if name.isdigit()), default=(0, -1, "")) if candidate else (0, -1, "")
-    return measurement.composite.value, accuracy.value if accuracy else 0.0, latest
 
 
 def _differing(one: Measurement, other: Measurement) -> tuple[str, ...]:

@@ -58,8 +58,11 @@ class Gallery:
 
 def read_gallery(run: Run, board: Board, observed: Mapping[str, Observations], *, budget: int = BUDGET) -> Gallery:
     """Encode the panel row by row until `budget` bytes are spent."""
-    stems = sorted(path.stem for path in run.panel.glob("*.png") if not path.name.startswith("."))
-    shown = [column for column in _candidates(board) if any(_sample(run, column, stem).exists() for stem in stems)]
+    candidates = _candidates(board)
+    panel = sorted(path.stem for path in run.panel.glob("*.png") if not path.name.startswith("."))
+    # Other label maps may have been a panel before: what none of these candidates drew is not part of this comparison.
+    stems = [stem for stem in panel if any(_sample(run, column, stem).exists() for column in candidates)]
+    shown = [column for column in candidates if any(_sample(run, column, stem).exists() for stem in stems)]
     if not shown:
         return Gallery(columns=(), rows=(), left_out=())
     photos = any((run.panel / f"{stem}.jpg").exists() for stem in stems)

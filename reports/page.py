@@ -17,19 +17,18 @@ from markupsafe import Markup
 from apfgan.errors import DataError
 from apfgan.files import hash_file, write_json, write_text
 from apfgan.labels import Classes
-from apfgan.records import Estimate
+from apfgan.noise import QUANTILE, expected_maximum
+from apfgan.ranking import protocol_of
+from apfgan.records import Estimate, clipping_note
 from apfgan.runs import Run, versions
 from reports.board import (
-    INTERVAL,
     Board,
     Comparison,
     Merge,
     Row,
-    expected_best_of,
     flatten,
     is_distance,
     metric_title,
-    protocol_id,
     read_board,
 )
 from reports.gallery import read_gallery
@@ -96,7 +95,7 @@ class Format:
 
     def margin(self, error: float | None, name: str = "score") -> str:
         """Half of the 95 % interval."""
-        return "" if error is None else f"± {INTERVAL * error:.{self.decimals[name]}f}"
+        return "" if error is None else f"± {QUANTILE * error:.{self.decimals[name]}f}"
 
 
 def write_report(run: Run, *, now: datetime | None = None) -> Path:
@@ -144,7 +143,7 @@ def _render(
         intervals=_intervals(board),
         tied=frozenset(row.name for row in board.tied),
         distances=frozenset(name for name in board.metrics if is_distance(name)),
-        protocol_id=protocol_id(board.best.measurement) if board.best else "",
+        protocol_id=protocol_of(board.best.measurement) if board.best else "",
         protocol=list(flatten(board.protocol)),
         origin=_origin(run, board.best),
         command=shlex.join(["apfgan", "submit", "--run", board.run_path, "--pick", board.best.name]) if board.best else "",
@@ -161,7 +160,7 @@ def _render(
         legend=_legend(board.config.data.label_classes, classes),
         merges=[(merge, _shares(merge)) for merge in board.merges],
         most_merges=MOST_MERGES,
-        seeds=[(group, expected_best_of(len(group.rows))) for group in board.seeds],
+        seeds=[(group, expected_maximum(len(group.rows))) for group in board.seeds],
         few_images=FEW_IMAGES,
         configuration=run.config_path.read_text(encoding="utf-8"),
         history=_history(run),
@@ -206,6 +205,8 @@ def _notes(board: Board) -> tuple[str, ...]:
         notes.append(
             f"{repeated} earlier measurement{_s(repeated)} of the same candidates {'were' if repeated > 1 else 'was'} replaced by a later one."
         )
+    if clipping := clipping_note([row.measurement.metrics for row in board.rows]):
+        notes.append(f"{clipping[0].upper()}{clipping[1:]}.")
     missing = [row.name for row in board.rows if row.score.error is None]
     if missing:
         notes.append(f"The score of {len(missing)} candidate{_s(len(missing))} has no known error, so no difference to it can be called clear.")
@@ -239,7 +240,7 @@ def _intervals(board: Board) -> dict[str, Interval]:
     if not board.rows:
         return {}
     values = [row.score.value for row in board.rows]
-    reach = {row.name: INTERVAL * (row.score.error or 0) for row in board.rows}
+    reach = {row.name: QUANTILE * (row.score.error or 0) for row in board.rows}
     high = max(row.score.value + reach[row.name] for row in board.rows)
     middle = values[len(values) // 2]
     low = max(min(row.score.value - reach[row.name] for row in board.rows), high - 3 * (high - middle)) if middle < high else values[-1]
@@ -344,7 +345,7 @@ def _summary(board: Board, notes: Sequence[str], moment: str) -> dict[str, Any]:
         "made": moment,
         "version": versions()["apfgan"],
         "run": board.run_name,
-        "protocol_id": protocol_id(best.measurement) if best else None,
+        "protocol_id": protocol_of(best.measurement) if best else None,
         "protocol": dict(board.protocol),
         "formula": board.formula or None,
         "embedded_judges": board.embedded,

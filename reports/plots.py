@@ -19,8 +19,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from apfgan.files import write_bytes
+from apfgan.noise import QUANTILE
 from apfgan.runs import Run
-from reports.board import INTERVAL, Board, Row, is_distance, metric_title
+from reports.board import Board, Row, is_distance, metric_title
 
 BLUE, VERMILLION, GREEN, ORANGE = "#0072b2", "#d55e00", "#009e73", "#e69f00"
 INK = "#1b1f24"
@@ -140,8 +141,8 @@ def merge_dots(board: Board) -> tuple[Dots, ...]:
             title=merge.row.name,
             values=(merge.row.score.value,),
             mean=merge.gain.other.score.value,
-            spread=merge.gain.noise,
-            note=f"{merge.gain.difference:+.2g} over {merge.gain.other.name}",
+            spread=merge.gain.gap.error,
+            note=f"{merge.gain.gap.value:+.2g} over {merge.gain.other.name}",
         )
         for merge in board.merges
         if merge.gain is not None
@@ -233,7 +234,7 @@ def _draw_curves(curves: Sequence[Curve]) -> Figure:
 
 def _draw_curve(axes: Axes, curve: Curve) -> None:
     epochs, values = np.array(curve.epochs), np.array(curve.values)
-    errors = np.array([np.nan if error is None else error for error in curve.errors]) * INTERVAL
+    errors = np.array([np.nan if error is None else error for error in curve.errors]) * QUANTILE
     axes.fill_between(epochs, values - errors, values + errors, color=BLUE, alpha=0.18, linewidth=0)
     few = len(epochs) <= 60
     axes.plot(epochs, values, color=BLUE, linewidth=1.4, marker="o" if few else "", markersize=3.2)
@@ -272,7 +273,7 @@ def _draw_dots(dots: Sequence[Dots], *, seeds: bool) -> Figure:
             axes.plot(dot.values[1:], [height] * (len(dot.values) - 1), color=BLUE, marker="o", markersize=4, linestyle="", alpha=0.75)
         else:
             if dot.spread is not None:
-                bounds = [dot.values[0] - INTERVAL * dot.spread, dot.values[0] + INTERVAL * dot.spread]
+                bounds = [dot.values[0] - QUANTILE * dot.spread, dot.values[0] + QUANTILE * dot.spread]
                 axes.plot(bounds, [height, height], color=BLUE, linewidth=5, alpha=0.2, solid_capstyle="butt")
             axes.plot([dot.mean, dot.values[0]], [height, height], color=INK, linewidth=0.9)
             axes.plot(dot.mean, height, marker="o", markersize=5, color=BLUE, markerfacecolor="none", linestyle="")

@@ -8,8 +8,9 @@ import pandas as pd
 
 from apfgan.files import write_text
 from apfgan.labels import Classes
+from apfgan.ranking import protocol_of
 from apfgan.records import Estimate
-from reports.board import Board, kind_of, parse_candidate, protocol_id
+from reports.board import Board, kind_of, parse_candidate
 from reports.observations import Observations
 
 
@@ -33,7 +34,7 @@ def scores_table(board: Board) -> pd.DataFrame:
                 **{column: value for name in metrics for column, value in _estimate(name, measurement.metrics.get(name)).items()},
                 **_estimate("composite", measurement.composite),
                 "formula": measurement.formula,
-                "protocol": protocol_id(measurement),
+                "protocol": protocol_of(measurement),
                 "key": measurement.key,
                 "seconds": measurement.seconds,
                 "device": measurement.device,
@@ -55,8 +56,8 @@ def merges_table(board: Board) -> pd.DataFrame:
             "weights": " ".join(f"{share!r}" for share in merge.row.candidate.shares) if merge.row.candidate else "",
             **_estimate("composite", merge.row.score),
             "best_member": merge.gain.other.name if merge.gain else None,
-            "gain": merge.gain.difference if merge.gain else None,
-            "gain_error": merge.gain.noise if merge.gain else None,
+            "gain": merge.gain.gap.value if merge.gain else None,
+            "gain_error": merge.gain.gap.error if merge.gain else None,
         }
         for merge in board.merges
     ]

@@ -66,20 +66,20 @@ class Evaluation:
 
 def remembered(run: Run) -> Evaluation:
     """The evaluation that the last `score` of this run used; an empty one where there was none."""
-    path = _memory(run)
+    path = run.evaluation_path
     try:
-        return TypeAdapter(Evaluation).validate_json(path.read_bytes())
+        return TypeAdapter(Evaluation).validate_python(json.loads(path.read_bytes())["asked"])
     except FileNotFoundError:
         return Evaluation()
-    except (ValidationError, json.JSONDecodeError) as error:
+    except (ValidationError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is damaged. Remove it and name --labels and --real (or --data) again") from error
 
 
-def remember(run: Run, evaluation: Evaluation) -> None:
-    """Keep it for the next command, with absolute paths."""
+def remember(run: Run, evaluation: Evaluation, *, protocol: str) -> None:
+    """Keep it for the next command, with absolute paths, and the id of the protocol that came of it: those numbers are the ones to show."""
     absolute = {name: value.resolve() for name in ("labels", "real", "data") if (value := getattr(evaluation, name)) is not None}
     plain = TypeAdapter(Evaluation).dump_python(replace(evaluation, **absolute), mode="json")
-    write_json(_memory(run), plain)
+    write_json(run.evaluation_path, {"asked": plain, "protocol": protocol})
 
 
 def open_bench(run: Run, evaluation: Evaluation, *, device: str = "cpu", progress: Progress = SILENT) -> Bench:
@@ -90,6 +90,8 @@ def open_bench(run: Run, evaluation: Evaluation, *, device: str = "cpu", progres
     if evaluation.board not in FORMULAS:
         raise UsageError(f"no board {evaluation.board!r}; known: {', '.join(FORMULAS)}")
     label_maps = _spread(find_label_maps(evaluation.label_folder), evaluation.limit)
+    if len(label_maps) < 2:
+        raise DataError(f"{evaluation.label_folder} holds 1 label map; a Fréchet distance needs 2 images at least, and hundreds to mean much")
     _check_label_maps(run, label_maps)
     photos = find_photos(evaluation.photo_folder)
     judges = _judges(run, evaluation, device=device, progress=progress)
@@ -123,10 +125,6 @@ def _spread(items: Sequence[Item], limit: int | None) -> list[Item]:
     if limit is None or limit >= len(items):
         return list(items)
     return [items[position] for position in np.linspace(0, len(items) - 1, limit).round().astype(int)]
-
-
-def _memory(run: Run) -> Path:
-    return run.path / "evaluation.json"
 
 
 def _check_label_maps(run: Run, label_maps: Sequence[Path]) -> None:

@@ -18,6 +18,7 @@ from apfgan.data import hash_label_maps
 from apfgan.errors import DataError
 from apfgan.files import hash_value, read_arrays, write_arrays, write_bytes
 from apfgan.progress import SILENT, Progress
+from apfgan.ranking import protocol_id
 from apfgan.records import Candidate, Estimate, Measurement
 from apfgan.runs import Run, versions
 from metrics.composite import Formula, composite_measured
@@ -58,6 +59,11 @@ class Bench:
             "size": [data.width, data.height],
             "classes": {"count": len(data.classes), "ignore": data.ignore},
         }
+
+    @property
+    def protocol_id(self) -> str:
+        """Short name of the protocol, the formula and the number of images: what the ledger's lines of this bench have in common."""
+        return protocol_id(self.protocol, formula=self.formula.name, images=len(self.label_maps))
 
     @cached_property
     def panel(self) -> frozenset[str]:

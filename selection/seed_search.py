@@ -1,18 +1,14 @@
 """Search noise seeds, and say what the find is worth."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from statistics import fmean, stdev
 
-from scipy.integrate import quad
-from scipy.stats import norm
-
+from apfgan.noise import expected_maximum
 from apfgan.progress import SILENT, Progress
+from apfgan.ranking import better
 from apfgan.records import Candidate, Measurement
 from selection.measuring import Bench, measure_all
-from selection.ranking import DIRECTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +42,7 @@ def search_seeds(bench: Bench, candidate: Candidate, *, tries: int = 20, progres
 
 
 def judge_seeds(values: Sequence[float], *, metric: str = "composite") -> SeedVerdict:
-    """The worth of the best of `values`, one for each seed (at least two), of a metric known to `DIRECTIONS`."""
-    higher = DIRECTIONS[metric] == "higher"
+    """The worth of the best of `values`, one for each seed (at least two), of a metric that `apfgan.ranking` knows."""
     mean, deviation = fmean(values), stdev(values)
-    best = max(values) if higher else min(values)
+    best = max(values, key=lambda value: better(metric) * value)
     return SeedVerdict(len(values), mean, deviation, best, abs(best - mean), deviation * expected_maximum(len(values)))
-
-
-@cache
-def expected_maximum(draws: int) -> float:
-    """Mean of the largest of so many independent standard normal draws (1.87 for 20): integral of x d(Phi(x)^n)."""
-    value, _ = quad(lambda x: x * draws * math.exp((draws - 1) * norm.logcdf(x)) * norm.pdf(x), -12, 12)
-    return float(value)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from apfgan.errors import DataError
+from apfgan.ranking import DIRECTIONS, Entry, Place, rank
 from apfgan.records import Estimate
 from metrics.composite import FORMULAS, Formula, composite
-from selection.ranking import DIRECTIONS, Entry, Place, rank
 
 _PARTS = ("mask_accuracy", "aesthetic", "fid")
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("apfgan", "metrics", "reports", "selection")
 
 LEAVES_OF_METRICS = {f"apfgan.{name}" for name in ("errors", "files", "labels", "images", "progress", "records")}
-LEAVES_OF_REPORTS = {f"apfgan.{name}" for name in ("errors", "files", "labels", "config", "records", "runs", "images")}
+LEAVES_OF_REPORTS = {f"apfgan.{name}" for name in ("errors", "files", "labels", "config", "records", "runs", "images", "noise", "ranking")}
 ALLOWED = {
     "apfgan": {"apfgan"},
     "metrics": {"metrics", *LEAVES_OF_METRICS},
@@ -21,7 +21,10 @@ ALLOWED = {
     "selection": {"selection", "metrics", "apfgan"},
     "cli": {"cli", "selection", "metrics", "reports", "apfgan"},
 }
-TORCH_FREE = ["apfgan." + name for name in ("errors", "files", "labels", "config", "records", "runs", "progress", "data", "landscapes", "images")]
+TORCH_FREE = [
+    "apfgan." + name
+    for name in ("errors", "files", "labels", "config", "records", "runs", "progress", "data", "landscapes", "images", "noise", "ranking")
+]
 
 
 def module_name(path: Path) -> str:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from apfgan.errors import UsageError
+from apfgan.noise import QUANTILE
+from apfgan.ranking import Entry, comparable, protocol_of, rank, rank_measurements
 from apfgan.records import Estimate, Measurement
-from selection.ranking import Entry, entries_of, quantile, rank
 
 
 def entry(name: str, composite: float, error: float | None = None, **metrics: float) -> Entry:
@@ -62,7 +63,7 @@ def test_without_errors_only_equals_are_tied():
 
 
 def test_interval_is_the_normal_one():
-    assert quantile() == pytest.approx(1.959964, abs=1e-6)
+    assert pytest.approx(1.959964, abs=1e-6) == QUANTILE
     low, high = rank([entry("1", 0.5, 0.01)])[0].interval
     assert (low, high) == pytest.approx((0.5 - 0.01959964, 0.5 + 0.01959964))
 
@@ -75,13 +76,16 @@ def test_an_unmeasured_metric_is_named():
 
 
 def test_only_one_protocol_is_ranked_and_the_latest_measurement_counts():
-    found = entries_of(
-        [
-            measurement("1", 0.1, protocol={"judges": "old"}),
-            measurement("2", 0.2),
-            measurement("3", 0.3, images=4),
-            measurement("2", 0.25, key="again"),
-            measurement("1", 0.15),
-        ]
-    )
-    assert {each.name: each.metrics["composite"].value for each in found} == {"1": 0.15, "2": 0.25}
+    old = measurement("1", 0.1, protocol={"judges": "old"})
+    found = [
+        old,
+        measurement("2", 0.2),
+        measurement("3", 0.3, images=4),
+        measurement("2", 0.25, key="again"),
+        measurement("1", 0.15),
+    ]
+    places = rank_measurements(comparable(found))
+    assert [(place.entry.name, place.value.value) for place in places] == [("2", 0.25), ("1", 0.15)]
+    assert comparable(found, protocol=protocol_of(old)) == [old]
+    assert comparable(found, protocol="unheard of") == comparable(found)
+    assert comparable([]) == []

@@ -20,7 +20,7 @@ from apfgan.files import append_line, hash_value, write_arrays, write_bytes, wri
 from apfgan.labels import Classes
 from apfgan.records import Candidate, Estimate, Measurement
 from apfgan.runs import Run
-from reports.board import expected_best_of, read_board
+from reports.board import read_board
 from reports.gallery import read_gallery
 from reports.observations import read_observations
 from reports.page import write_report
@@ -224,14 +224,6 @@ def test_ties_go_by_mask_accuracy_then_by_the_later_epoch(tmp_path: Path) -> Non
     assert [row.name for row in read_board(run).rows] == ["3", "11@5", "10", "9", "avg_8_9"]
 
 
-def test_order_is_that_of_the_terminal(run: Run) -> None:
-    ranking = pytest.importorskip("selection.ranking")
-    places = ranking.rank(ranking.entries_of(run.ledger.read()))
-    board = read_board(run)
-    assert [row.name for row in board.rows] == [place.entry.name for place in places]
-    assert [row.name for row in board.tied] == [place.entry.name for place in places[1:] if place.tied]
-
-
 def test_a_later_measurement_replaces_an_earlier_one(tmp_path: Path) -> None:
     run = Run.create(tmp_path, PRESETS["tiny"])
     run.ledger.append(measure("5", composite=Estimate(0.9, 0.01)))
@@ -270,7 +262,7 @@ def test_verdict_names_what_the_noise_leaves_open(tmp_path: Path) -> None:
     assert "clear winner" not in words[unknown] and "noise unknown" in words[unknown]
     board = read_board(clear)
     versus = board.compare(board.rows[1])
-    assert versus is not None and versus.noise == pytest.approx(math.sqrt(2) * 0.01)
+    assert versus is not None and versus.gap.error == pytest.approx(math.sqrt(2) * 0.01)
     assert versus.probability == pytest.approx(1.0, abs=1e-6)
 
 
@@ -292,13 +284,6 @@ def test_seeds_are_held_against_luck(run: Run, page: str) -> None:
     assert group.deviation == pytest.approx(np.std(scores, ddof=1))
     assert group.gain == pytest.approx(max(scores) - np.mean(scores))
     assert "Expected gain on new label maps: <strong>0</strong>" in page
-
-
-@pytest.mark.parametrize(
-    ("count", "expected"), [(1, 0.0), (2, 1 / math.sqrt(math.pi)), (3, 1.5 / math.sqrt(math.pi)), (10, 1.538753), (20, 1.867475)]
-)
-def test_expected_best_of_normals(count: int, expected: float) -> None:
-    assert expected_best_of(count) == pytest.approx(expected, abs=1e-6)
 
 
 def test_tables_by_image_and_class_come_from_the_observations(run: Run) -> None:

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from selection.seed_search import expected_maximum, judge_seeds, seeds
+from apfgan.noise import expected_maximum
+from selection.seed_search import judge_seeds, seeds
 
 
 @pytest.mark.parametrize("draws, expected", [(2, 0.5641896), (3, 0.8462844), (10, 1.5387527), (20, 1.8674751), (200, 2.7460424)])
