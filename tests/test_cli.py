@@ -150,6 +150,19 @@ def test_scoring_twice_computes_nothing_and_says_so(apfgan, data, trained, monke
     assert (trained / "measurements.jsonl").read_bytes() == ledger
 
 
+def test_the_ranking_is_of_what_was_asked_last(apfgan, data, trained):
+    def shown(*arguments: object) -> dict[str, float]:
+        code, text, error = apfgan(*arguments, "--run", trained, "--json")
+        assert code == 0, error
+        return {place["candidate"]: place["metrics"]["composite"]["value"] for place in json.loads(text)["places"]}
+
+    whole = shown("score", "--data", data)
+    look = shown("score", "--limit", "3", "--epochs", "3,4")
+    assert set(look) == {"3", "4"} and look != {name: whole[name] for name in look}
+    assert shown("rank") == look
+    assert shown("score", "--epochs", "4") == whole == shown("rank")  # all of it is in the ledger: nothing was appended
+
+
 def test_training_twice_trains_nothing(apfgan, data, trained):
     code, text, _ = apfgan("train", "--data", data, "--run", trained)
     assert code == 0 and "nothing to train" in text

@@ -21,10 +21,7 @@ ALLOWED = {
     "selection": {"selection", "metrics", "apfgan"},
     "cli": {"cli", "selection", "metrics", "reports", "apfgan"},
 }
-TORCH_FREE = [
-    "apfgan." + name
-    for name in ("errors", "files", "labels", "config", "records", "runs", "progress", "data", "landscapes", "images", "noise", "ranking")
-]
+TORCH_FREE = [*sorted(LEAVES_OF_REPORTS | LEAVES_OF_METRICS), "apfgan.data", "apfgan.landscapes"]
 
 
 def module_name(path: Path) -> str:
