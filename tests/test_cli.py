@@ -45,7 +45,7 @@ Call = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(autouse=True)
 def quick_judges(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selection.evaluation, "fit", functools.partial(selection.evaluation.fit, steps=20))
+    monkeypatch.setattr(selection.evaluation, "fit", functools.partial(selection.evaluation.fit, steps=60))
 
 
 @pytest.fixture(autouse=True)
@@ -154,7 +154,7 @@ def test_the_ranking_is_of_what_was_asked_last(apfgan, data, trained):
     def shown(*arguments: object) -> dict[str, float]:
         code, text, error = apfgan(*arguments, "--run", trained, "--json")
         assert code == 0, error
-        return {place["candidate"]: place["metrics"]["composite"]["value"] for place in json.loads(text)["places"]}
+        return {place["candidate"]: place["metrics"]["aesthetic"]["value"] for place in json.loads(text)["places"]}
 
     whole = shown("score", "--data", data)
     look = shown("score", "--limit", "3", "--epochs", "3,4")
