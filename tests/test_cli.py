@@ -32,6 +32,7 @@ width = 4
 hidden = 4
 upsamplings = 2
 levels = 2
+init_gain = 1.0
 [train]
 progressive_epochs = 2
 epochs = 4
