@@ -26,6 +26,8 @@ from apfgan.errors import ApfganError, EnvironmentProblem, UsageError
 from apfgan.progress import Progress, describe_seconds, terminal_progress
 
 if TYPE_CHECKING:
+    from apfgan.data import LabelCounts
+    from apfgan.labels import Classes
     from apfgan.ranking import Place
     from apfgan.records import Candidate, Estimate, Measurement
     from apfgan.runs import Run
@@ -250,25 +252,8 @@ def data_check(
         "problems": [{"path": str(problem.path), "message": problem.message} for problem in found.problems],
         **{name: {"maps": counts.maps, "class_maps": counts.class_maps, "class_pixels": counts.class_pixels} for name, counts in parts.items()},
     }
-    if not (as_json and found.problems):
-        sizes = (
-            f"{name}: {counts.maps} label maps, " + ", ".join(f"{many} of {w}x{h}" for (w, h), many in counts.sizes.items())
-            for name, counts in parts.items()
-        )
-        rows = [
-            [
-                name,
-                *(
-                    text
-                    for counts in parts.values()
-                    for text in (str(counts.class_maps[index]), f"{counts.class_pixels[index] / max(1, sum(counts.class_pixels)):.2%}")
-                ),
-            ]
-            for index, name in enumerate(meaning.names)
-            if any(counts.class_maps[index] for counts in parts.values())
-        ]
-        header = ["class", *(text for name in parts for text in (f"{name} maps", "pixels"))]
-        screen.result(result, "\n".join([*sizes, "", _table(header, rows)]))
+    if found.train.maps and not (as_json and found.problems):
+        screen.result(result, _counts_text(meaning, parts))
     found.raise_problems()
 
 
@@ -552,9 +537,8 @@ def submit(
     opened = Run.open(run)
     with opened.lock():
         opened.record_command(context.obj)
+        chosen = _candidates(opened, pick or _ranking(opened)[0].entry.name, None)[0]
         bench = _bench(opened, device, screen)
-        name = pick or _ranking(opened)[0].entry.name
-        chosen = _candidates(opened, name, None)[0]
         expected = _measure(bench, [chosen], screen)[0].composite
         done = write_submission(bench, chosen, out or run / "result.zip", expected=expected, progress=screen.progress)
     result = {"candidate": str(chosen), "path": str(done.path), "sha256": done.sha256, "images": done.images, "score": done.composite.value}
@@ -654,6 +638,25 @@ def _ranking(run: "Run", *, by: str = "composite") -> "list[Place]":
     if not measured:
         raise UsageError(f"nothing is measured in {run.path} yet. Do so with: apfgan score --run {run.path} --data DATA")
     return rank_measurements(measured, by=by)
+
+
+def _counts_text(classes: "Classes", parts: "Mapping[str, LabelCounts]") -> str:
+    """Sizes of each part's label maps, and a table of the classes that occur: maps that hold it, and its share of the pixels."""
+    sizes = [
+        f"{name}: {counts.maps} label maps, {', '.join(f'{many} of {width}x{height}' for (width, height), many in counts.sizes.items())}"
+        for name, counts in parts.items()
+    ]
+    rows = []
+    for index, name in enumerate(classes.names):
+        cells = [
+            cell
+            for counts in parts.values()
+            for cell in (str(counts.class_maps[index]), f"{counts.class_pixels[index] / max(1, sum(counts.class_pixels)):.2%}")
+        ]
+        if any(counts.class_maps[index] for counts in parts.values()):
+            rows.append([name, *cells])
+    header = ["class", *(title for name in parts for title in (f"{name} maps", "pixels"))]
+    return "\n".join([*sizes, "", _table(header, rows)])
 
 
 def _show_ranking(screen: Screen, run: "Run", *, by: str = "composite", top: int = 20) -> None:

@@ -165,5 +165,5 @@ def _check_ids(values: np.ndarray, classes: Classes, source: str) -> None:
         allowed = f"0..{len(classes) - 1}" + ("" if classes.ignore is None else f" and {classes.ignore} (ignore)")
         raise DataError(
             f"{source}: holds {', '.join(offenders[:_OFFENDERS_SHOWN])}{more}; allowed ids: {allowed}. "
-            "Correct the map, or set data.classes and data.ignore"
+            "Correct the map, or say what its ids mean (--classes N, --ignore ID)"
         )

@@ -191,7 +191,7 @@ def test_other_settings_are_refused_by_name(apfgan, data, trained, pico):
         (["rank", "--run", "{run}"], 2, "apfgan score"),
         (["rank"], 2, "--csv FILE"),
         (["rank", "--csv", "none.csv"], 3, "none.csv"),
-        (["submit", "--run", "{run}", "--pick", "77"], 2, "--labels DIR"),
+        (["submit", "--run", "{run}", "--pick", "77"], 2, "no checkpoint for 77; saved: 0-4"),
         (["generate", "--run", "{run}", "--epochs", "4", "--labels", "nowhere", "--out", "o"], 3, "nowhere"),
         (["report", "--run", "nowhere"], 2, "apfgan train"),
         (["score", "--run", "{run}", "--epochs", "4", "--data", "{data}", "--device", "cuda:9"], 5, "--device cpu"),
