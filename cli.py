@@ -680,7 +680,7 @@ def _print_places(screen: Screen, places: "Sequence[Place]", *, by: str, top: in
         [
             f"{place.place}{'=' if place.tied and place.place > 1 else ''}",
             place.entry.name,
-            _with_error(place.value),
+            _with_error(place.value) if by == "composite" or place.value.error is not None else f"{place.value.value:.6g}",
             *(f"{place.entry.metrics[name].value:.4g}" for name in metrics),
         ]
         for place in places[:top]
