@@ -663,6 +663,9 @@ def _show_ranking(screen: Screen, run: "Run", *, by: str = "composite", top: int
     places = _ranking(run, by=by)
     left_out = len({each.candidate for each in run.ledger.read()} - {place.entry.name for place in places})
     notes = [f"{left_out} candidates were measured under another protocol only, and are left out"] if left_out else []
+    measurement = places[0].entry.measurement
+    if measurement is not None and measurement.protocol["judges"]["judges"] == "embedded":
+        notes.append("embedded judges: these numbers compare within this run only")
     _print_places(screen, places, by=by, top=top, notes=notes)
 
 

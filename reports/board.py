@@ -233,7 +233,7 @@ class Board:
     @property
     def judges(self) -> tuple[str, ...]:
         """Name of each judge that the protocol names."""
-        return tuple(dict.fromkeys(_names(self.protocol)))
+        return judge_names(self.protocol)
 
     @property
     def measured_checkpoints(self) -> int:
@@ -330,8 +330,7 @@ def _differing(one: Measurement, other: Measurement) -> tuple[str, ...]:
     return (*fields, *(name for name in ("formula", "images") if getattr(one, name) != getattr(other, name)))
 
 
-def _names(protocol: Mapping[str, Any]) -> Iterator[str]:
-    """Whatever calls itself by a `name` in a protocol is a judge."""
-    for path, value in flatten(protocol):
-        if path.rpartition(".")[2] == "name" and isinstance(value, str):
-            yield value
+def judge_names(protocol: Mapping[str, Any]) -> tuple[str, ...]:
+    """Whatever calls itself by a `name` in a protocol is a judge; each once."""
+    names = [value for path, value in flatten(protocol) if path.rpartition(".")[2] == "name" and isinstance(value, str)]
+    return tuple(dict.fromkeys(names))

@@ -10,7 +10,7 @@ from apfgan.files import write_text
 from apfgan.labels import Classes
 from apfgan.ranking import protocol_of
 from apfgan.records import Estimate
-from reports.board import Board, kind_of, parse_candidate
+from reports.board import Board, judge_names, kind_of, parse_candidate
 from reports.observations import Observations
 
 
@@ -34,6 +34,7 @@ def scores_table(board: Board) -> pd.DataFrame:
                 **{column: value for name in metrics for column, value in _estimate(name, measurement.metrics.get(name)).items()},
                 **_estimate("composite", measurement.composite),
                 "formula": measurement.formula,
+                "judges": " ".join(judge_names(measurement.protocol)),
                 "protocol": protocol_of(measurement),
                 "key": measurement.key,
                 "seconds": measurement.seconds,
@@ -42,7 +43,7 @@ def scores_table(board: Board) -> pd.DataFrame:
             }
         )
     columns = ["rank", "candidate", "kind", "members", "weights", "seed", "images", *(c for name in metrics for c in (name, f"{name}_error"))]
-    columns += ["composite", "composite_error", "formula", "protocol", "key", "seconds", "device", "status"]
+    columns += ["composite", "composite_error", "formula", "judges", "protocol", "key", "seconds", "device", "status"]
     return pd.DataFrame(records, columns=columns).astype({"rank": "Int64"})
 
 
