@@ -174,7 +174,7 @@ def read_table(path: Path, *texts: str) -> pd.DataFrame:
     return table.assign(**{name: [float(cell or "nan") for cell in table[name]] for name in numbers})
 
 
-TEXTS = ("candidate", "kind", "members", "weights", "formula", "protocol", "key", "device", "status", "best_member", "stem", "class")
+TEXTS = ("candidate", "kind", "members", "weights", "formula", "judges", "protocol", "key", "device", "status", "best_member", "stem", "class")
 
 
 def visible_rows(html: str, table: str) -> list[list[str]]:
