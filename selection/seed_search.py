@@ -32,8 +32,8 @@ class SeedVerdict:
 
 
 def seeds(tries: int) -> list[int]:
-    """The fixed list of seeds that a search of so many tries looks at; a longer search goes on where a shorter one ended."""
-    return list(range(1, tries + 1))
+    """The fixed list of seeds that a search of so many tries looks at, the default one first; a longer search goes on where a shorter one ended."""
+    return list(range(tries))
 
 
 def search_seeds(bench: Bench, candidate: Candidate, *, tries: int = 20, progress: Progress = SILENT) -> Iterator[Measurement]:
