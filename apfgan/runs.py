@@ -192,11 +192,11 @@ class Ledger:
         """All measurements, oldest first. A torn last line (a killed writer) is left out; any other bad line is an error with its number."""
         return [self._parse(line, number) for number, line in self._lines()]
 
-    def find(self, key: str) -> Measurement | None:
-        """The latest measurement with this content key. Looks at no other line, so that asking for each candidate of a sweep stays quick."""
+    def find(self, key: str, *, candidate: str | None = None) -> Measurement | None:
+        """The latest measurement with this content key, and of this candidate if one is named. Looks at no other line, so that asking for each candidate of a sweep stays quick."""
         quoted = json.dumps(key, ensure_ascii=False).encode()
         found = (self._parse(line, number) for number, line in reversed(self._lines()) if quoted in line)
-        return next((measurement for measurement in found if measurement.key == key), None)
+        return next((each for each in found if each.key == key and candidate in (None, each.candidate)), None)
 
     def _lines(self) -> list[tuple[int, bytes]]:
         """The finished lines with their numbers from 1, blank ones left out."""

@@ -9,7 +9,7 @@ from itertools import islice
 
 import numpy as np
 
-from apfgan.backend import from_numpy, load_arrays, no_gradients, one_hot, place, set_training, to_numpy
+from apfgan.backend import exact_drawing, from_numpy, load_arrays, one_hot, place, set_training, to_numpy
 from apfgan.checkpoints import Weights
 from apfgan.config import Config
 from apfgan.networks import Painter, build_painter
@@ -43,7 +43,7 @@ def sample(
             shapes = painter.generator.noise_shapes(*maps.shape[1:])
             layers = zip(*(image_noise(stem, seed, shapes) for stem, _ in chunk), strict=True)
             noise = [from_numpy(np.stack(layer), device=device) for layer in layers]
-        with no_gradients():
+        with exact_drawing():
             images = to_numpy(painter(one_hot(maps, classes, device=device), noise=noise, stage=None))
         for (stem, label_map), image in zip(chunk, images, strict=True):
             yield stem, label_map, image

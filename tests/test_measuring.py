@@ -216,6 +216,16 @@ def test_a_merge_of_equals_scores_as_they_do(bench):
     assert merged.candidate == "avg_1_7" and merged.metrics == single.metrics
 
 
+def test_equal_content_has_a_line_for_each_name_and_is_drawn_once(bench):
+    save_checkpoint(bench.run, "8", loud_weights(1), epoch=8)
+    one = measure(bench, Candidate(("1",)))
+    asked(bench).clear()
+    for _ in range(2):
+        assert measure(bench, Candidate(("8",))).candidate == "8"
+        assert measure(bench, Candidate(("1",))) == one
+    assert asked(bench) == [] and [each.candidate for each in bench.run.ledger.read()] == ["1", "8"]
+
+
 def test_a_damaged_checkpoint_is_refused(bench):
     path = bench.run.checkpoint_path("1")
     content = bytearray(path.read_bytes())

@@ -5,7 +5,8 @@ and device.
 """
 
 import pickle
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -198,6 +199,14 @@ def place(module: Module, device: str) -> None:
 def set_training(module: Module, training: bool) -> None:
     """Batch statistics, which move the running ones (True), or the running ones as they are (False)."""
     module.train(training)
+
+
+@contextmanager
+def exact_drawing() -> Iterator[None]:
+    """Within this context nothing is kept for gradients, and a GPU computes in real float32, by the same kernels on each run: what is drawn
+    for a judge does not depend on the machine beyond rounding."""
+    with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        yield
 
 
 def no_gradients() -> torch.no_grad:
