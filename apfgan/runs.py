@@ -193,7 +193,10 @@ class Ledger:
         return [self._parse(line, number) for number, line in self._lines()]
 
     def find(self, key: str, *, candidate: str | None = None) -> Measurement | None:
-        """The latest measurement with this content key, and of this candidate if one is named. Looks at no other line, so that asking for each candidate of a sweep stays quick."""
+        """The latest measurement with this content key, and of this candidate if one is named.
+
+        Looks at no other line, so that asking for each candidate of a sweep stays quick.
+        """
         quoted = json.dumps(key, ensure_ascii=False).encode()
         found = (self._parse(line, number) for number, line in reversed(self._lines()) if quoted in line)
         return next((each for each in found if each.key == key and candidate in (None, each.candidate)), None)
