@@ -89,6 +89,10 @@ def open_bench(run: Run, evaluation: Evaluation, *, device: str = "cpu", progres
     """
     if evaluation.board not in FORMULAS:
         raise UsageError(f"no board {evaluation.board!r}; known: {', '.join(FORMULAS)}")
+    if FORMULAS[evaluation.board].style:
+        raise UsageError(
+            f"board {evaluation.board} weighs style similarity, which nothing here measures; rank a table that has it: apfgan rank --csv FILE"
+        )
     label_maps = _spread(find_label_maps(evaluation.label_folder), evaluation.limit)
     if len(label_maps) < 2:
         raise DataError(f"{evaluation.label_folder} holds 1 label map; a Fréchet distance needs 2 images at least, and hundreds to mean much")

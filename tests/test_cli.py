@@ -182,6 +182,7 @@ def test_other_settings_are_refused_by_name(apfgan, data, trained, pico):
         (["score", "--run", "{run}", "--data", "{data}", "--epochs", "4", "--judges", "standard"], 4, "apfgan weights"),
         (["score", "--run", "nowhere"], 2, "apfgan train"),
         (["score", "--run", "{run}", "--data", "{data}", "--board", "C"], 2, "known: A, B, jittor3"),
+        (["score", "--run", "{run}", "--data", "{data}", "--board", "jittor3"], 2, "apfgan rank --csv"),
         (["train", "--data", "{data}", "--run", "new", "--preset", "huge"], 2, "known: full, tiny"),
         (["train", "--data", "{data}", "--run", "new", "--set", "train.batchs=3"], 2, "did you mean train.batch?"),
         (["train", "--data", "nowhere", "--run", "new", "--preset", "tiny"], 3, "nowhere"),
