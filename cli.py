@@ -182,9 +182,10 @@ def _summarise_demo(screen: Screen, out: Path, *, seconds: float) -> None:
     """What was gained, from an untrained generator to the pick."""
     from apfgan.runs import Run
 
-    places = _ranking(Run.open(out / "run"))
+    run = Run.open(out / "run")
+    places = _ranking(run)
     untrained = next(place for place in places if place.entry.name == "0")
-    epoch = next(place for place in places if "_" not in place.entry.name and "@" not in place.entry.name)
+    epoch = next(place for place in places if place.entry.name in run.checkpoint_names())
     shown = {"untrained": untrained, "best epoch": epoch, "best of all": places[0]}
     found = {name: {"candidate": place.entry.name, "score": place.value.value, "error": place.value.error} for name, place in shown.items()}
     result = {**found, "seconds": round(seconds, 1), "report": str(out / "run/report/index.html"), "submission": str(out / "run/result.zip")}
