@@ -194,7 +194,7 @@ def _summarise_demo(screen: Screen, out: Path, *, seconds: float) -> None:
 
 
 @app.command()
-def doctor(as_json: JsonOption = False) -> None:
+def doctor(as_json: JsonOption = False, quiet: QuietOption = False, verbose: VerboseOption = False) -> None:
     """What this machine can do: versions, devices, memory, disk, judges' weights."""
     import os
     import shutil
@@ -204,7 +204,7 @@ def doctor(as_json: JsonOption = False) -> None:
     from apfgan.runs import versions
     from metrics.weights import catalogue_status
 
-    screen = Screen.open(as_json=as_json, quiet=True, verbose=False)
+    screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
     cuda = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     disk = shutil.disk_usage(Path.cwd()).free / 2**30
@@ -268,6 +268,7 @@ def train(
     settings: Annotated[list[str] | None, typer.Option("--set", help="One setting, as section.key=value; may be repeated.")] = None,
     classes: ClassesOption = None,
     ignore: IgnoreOption = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of the initial weights and of every draw (train.seed).", min=0)] = None,
     until: Annotated[int | None, typer.Option("--until", help="Stop after this epoch; the same command without it goes on.")] = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
@@ -284,7 +285,7 @@ def train(
     screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
     if preset is not None and preset not in PRESETS:
         raise UsageError(f"no preset {preset!r}; known: {', '.join(PRESETS)}")
-    continues = (run / "run.toml").exists() and not (preset or config or settings or classes or ignore is not None)
+    continues = (run / "run.toml").exists() and not (preset or config or settings or classes or ignore is not None or seed is not None)
     if continues:
         opened = Run.open(run)
     else:
@@ -294,6 +295,8 @@ def train(
         if classes is not None or ignore is not None:
             meaning = chosen.data.label_classes if classes is None else Classes.numbered(classes)
             chosen = build_config({"data": {"classes": list(meaning.names)} | ({} if ignore is None else {"ignore": ignore})}, base=chosen)
+        if seed is not None:
+            chosen = build_config({"train": {"seed": seed}}, base=chosen)
         opened = Run.create(run, build_config(parse_settings(settings or []), base=chosen))
     with opened.lock():
         opened.record_command(context.obj)
@@ -387,12 +390,14 @@ def rank(
     board: Annotated[str | None, typer.Option("--board", help="Formula of a table's total. Default: by its columns.")] = None,
     top: Annotated[int, typer.Option("--top", help="Show so many.", min=1)] = 20,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Order what was measured, best first, with its noise."""
     from apfgan.runs import Run
     from selection.tables import rank_table
 
-    screen = Screen.open(as_json=as_json, quiet=True, verbose=False)
+    screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
     if (run is None) == (csv is None):
         raise UsageError("name what to rank: --run RUN, or --csv FILE")
     if csv is not None:
@@ -409,6 +414,8 @@ def merge(
     members: Annotated[list[str], typer.Argument(help="Epochs to average.", show_default=False)],
     weights: Annotated[str | None, typer.Option("--weights", help="Their shares, as 0.4,0.6. Default: equal.")] = None,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Average checkpoints into one and save it, with its recipe beside it."""
     from apfgan.checkpoints import load_manifest, save_checkpoint
@@ -416,7 +423,7 @@ def merge(
     from apfgan.runs import Run
     from selection.sources import candidate_weights
 
-    screen = Screen.open(as_json=as_json, quiet=True, verbose=False)
+    screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
     opened = Run.open(run)
     shares = _numbers(weights, "--weights") if weights else None
     candidate = Candidate(tuple(members), shares)
@@ -547,11 +554,11 @@ def submit(
 
 
 @weights_app.command("list")
-def weights_list(as_json: JsonOption = False) -> None:
+def weights_list(as_json: JsonOption = False, quiet: QuietOption = False, verbose: VerboseOption = False) -> None:
     """Which judges' weights are here, and where to get the others."""
     from metrics.weights import catalogue_status
 
-    screen = Screen.open(as_json=as_json, quiet=True, verbose=False)
+    screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
     found = catalogue_status()
     screen.result({each.name: str(each.path) if each.path else None for each in found}, _weights_text(found))
 
@@ -561,11 +568,12 @@ def weights_fetch(
     names: Annotated[list[str] | None, typer.Argument(help="Which of them. Default: all that are missing.", show_default=False)] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Download judges' weights, verify them and put them where they are looked for. The only command that uses the network."""
     from metrics.weights import CATALOGUE, fetch
 
-    screen = Screen.open(as_json=as_json, quiet=quiet, verbose=False)
+    screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
     found = {name: fetch(name, progress=screen.progress) for name in names or CATALOGUE}
     screen.result({name: str(path) for name, path in found.items()}, "\n".join(f"{name}: {path}" for name, path in found.items()))
 
@@ -574,11 +582,13 @@ def weights_fetch(
 def weights_add(
     file: Annotated[Path, typer.Argument(help="A file of weights that was brought here some other way.", show_default=False)],
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Verify a file of weights and copy it to where the judges look."""
     from metrics.weights import add
 
-    screen = Screen.open(as_json=as_json, quiet=True, verbose=False)
+    screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
     place = add(file)
     screen.result({"path": str(place)}, f"verified; copied to {place}")
 
