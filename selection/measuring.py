@@ -6,7 +6,7 @@ killed process goes on behind the last chunk of images that it finished.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -173,11 +173,3 @@ def _read_chunk(path: Path, label_maps: Sequence[Path]) -> dict[str, np.ndarray]
     except (DataError, OSError, ValueError, EOFError, KeyError):  # a damaged cache is only a cache: made again
         return None
     return arrays if [str(stem) for stem in arrays.get("stem", [])] == [each.stem for each in label_maps] else None
-
-
-def measure_all(
-    bench: Bench, candidates: Sequence[Candidate], *, sources: Mapping[Candidate, ImageSource] | None = None, progress: Progress = SILENT
-) -> Iterator[Measurement]:
-    """Measure one candidate after the other, yielding each as it is finished."""
-    for candidate in candidates:
-        yield measure(bench, candidate, source=(sources or {}).get(candidate), progress=progress)

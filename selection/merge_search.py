@@ -1,12 +1,10 @@
-"""Search merges as the authors did: every combination of the best few checkpoints, each measured."""
+"""What a search of merges measures: as the authors did, every combination of the best few checkpoints."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 
 from apfgan.errors import UsageError
-from apfgan.progress import SILENT, Progress
-from apfgan.records import Candidate, Measurement
-from selection.measuring import Bench, measure_all
+from apfgan.records import Candidate
 
 
 def combinations_of_best(ranked: Sequence[Candidate], best: int) -> list[Candidate]:
@@ -23,8 +21,3 @@ def combinations_of_best(ranked: Sequence[Candidate], best: int) -> list[Candida
     pool = singles[:best]
     sets = (chosen for size in range(2, len(pool) + 1) for chosen in combinations(pool, size))
     return [Candidate(tuple(each.members[0] for each in chosen), seed=chosen[0].seed) for chosen in sets]
-
-
-def search_merges(bench: Bench, ranked: Sequence[Candidate], *, best: int = 3, progress: Progress = SILENT) -> Iterator[Measurement]:
-    """Measure every combination of the `best` first checkpoints of `ranked`; what the ledger holds already is not drawn again."""
-    yield from measure_all(bench, combinations_of_best(ranked, best), progress=progress)

@@ -1,14 +1,11 @@
-"""Search noise seeds, and say what the find is worth."""
+"""Which noise seeds a search looks at, and what its find is worth."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from apfgan.noise import expected_maximum
-from apfgan.progress import SILENT, Progress
 from apfgan.ranking import better
-from apfgan.records import Candidate, Measurement
-from selection.measuring import Bench, measure_all
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +31,6 @@ class SeedVerdict:
 def seeds(tries: int) -> list[int]:
     """The fixed list of seeds that a search of so many tries looks at, the default one first; a longer search goes on where a shorter one ended."""
     return list(range(tries))
-
-
-def search_seeds(bench: Bench, candidate: Candidate, *, tries: int = 20, progress: Progress = SILENT) -> Iterator[Measurement]:
-    """Measure `candidate` under each seed of the list; what the ledger holds already is not drawn again."""
-    yield from measure_all(bench, [candidate.with_seed(seed) for seed in seeds(tries)], progress=progress)
 
 
 def judge_seeds(values: Sequence[float], *, metric: str = "composite") -> SeedVerdict:
