@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -77,7 +77,9 @@ def remembered(run: Run) -> Evaluation:
 
 def remember(run: Run, evaluation: Evaluation, *, protocol: str) -> None:
     """Keep it for the next command, with absolute paths, and the id of the protocol that came of it: those numbers are the ones to show."""
-    absolute = {name: value.resolve() for name in ("labels", "real", "data") if (value := getattr(evaluation, name)) is not None}
+    absolute: dict[str, Any] = {name: value.resolve() for name in ("labels", "real", "data") if (value := getattr(evaluation, name)) is not None}
+    if evaluation.segformer and Path(evaluation.segformer).is_dir():  # else it is a hub id
+        absolute["segformer"] = str(Path(evaluation.segformer).resolve())
     plain = TypeAdapter(Evaluation).dump_python(replace(evaluation, **absolute), mode="json")
     write_json(run.evaluation_path, {"asked": plain, "protocol": protocol})
 

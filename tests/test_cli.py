@@ -9,16 +9,22 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection, SegformerConfig, SegformerForSemanticSegmentation
 
 import cli
 import selection.evaluation
+from apfgan.files import hash_file
 from apfgan.images import encode_jpeg, encode_png, read_photo
+from apfgan.labels import LANDSCAPE_CLASSES
 from apfgan.landscapes import make_landscapes
 from apfgan.runs import Run
+from metrics.inception import Inception
 
 ROOT = Path(__file__).parents[1]
 
@@ -140,6 +146,62 @@ def test_the_whole_job(apfgan, data, trained):
 
     commands = [json.loads(line)["arguments"][0] for line in (trained / "history.jsonl").read_text().splitlines()]
     assert commands == ["train", "score", "merge-search", "seed-search", "submit"]
+
+
+def write_standard_weights(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Files of the standard judges in their real formats, with random weights; the catalogue's hashes follow. Returns the SegFormer's folder."""
+    import metrics.standard as standard
+
+    torch.manual_seed(0)
+    inception, head = folder / standard.INCEPTION.file, folder / standard.AESTHETIC_HEAD.file
+    torch.save(Inception().state_dict(), inception)
+    sizes = {0: (768, 1024), 2: (1024, 128), 4: (128, 64), 6: (64, 16), 7: (16, 1)}
+    layers = {index: torch.nn.Linear(*size) for index, size in sizes.items()}
+    torch.save({f"layers.{index}.{name}": value for index, layer in layers.items() for name, value in layer.state_dict().items()}, head)
+    for name, path in (("INCEPTION", inception), ("AESTHETIC_HEAD", head)):
+        entry = replace(getattr(standard, name), sha256=hash_file(path), size=path.stat().st_size)
+        monkeypatch.setattr(standard, name, entry)
+    clip = CLIPVisionConfig(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=2, image_size=224, patch_size=32, projection_dim=768
+    )
+    CLIPVisionModelWithProjection(clip).save_pretrained(folder / standard.CLIP.repository.rpartition("/")[2])
+    names = {index: f"{name}, and more" for index, name in enumerate((*LANDSCAPE_CLASSES[:-1], "door", "window"))}
+    segformer = SegformerConfig(
+        depths=[1] * 4,
+        hidden_sizes=[8, 8, 16, 16],
+        num_attention_heads=[1, 1, 2, 2],
+        decoder_hidden_size=16,
+        id2label=names,
+        label2id={name: index for index, name in names.items()},
+    )
+    SegformerForSemanticSegmentation(segformer).save_pretrained(folder / "ade")
+    monkeypatch.setenv("APFGAN_WEIGHTS_DIR", str(folder))
+    return folder / "ade"
+
+
+def test_the_standard_judges_score_from_their_files(apfgan, data, trained, tmp_path, monkeypatch):
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    segformer = write_standard_weights(folder, monkeypatch)
+    code, text, error = apfgan(
+        "score", "--run", trained, "--data", data, "--epochs", "3,4", "--judges", "standard", "--segformer", segformer, "--json"
+    )
+    assert code == 0, error
+    found = json.loads(text)
+    assert found["notes"] == [] or "compare within" not in found["notes"][0]
+    assert [set(place["metrics"]) for place in found["places"]] == [{"mask_accuracy", "aesthetic", "fid", "composite"}] * 2
+    (line, _) = Run(trained).ledger.read()
+    judges = line.protocol["judges"]
+    assert judges["judges"] == "standard" and judges["distance"] == "fid"
+    hashes = json.dumps(judges)
+    assert hash_file(folder / "pt_inception-2015-12-05-6726825d.pth") in hashes
+    code, _, error = apfgan("score", "--run", trained, "--epochs", "3,4")  # judges and their files are remembered
+    assert code == 0 and "nothing to measure" in error
+    with (folder / "pt_inception-2015-12-05-6726825d.pth").open("r+b") as file:
+        file.seek(1000)
+        file.write(b"rubbish")
+    code, _, error = apfgan("score", "--run", trained, "--epochs", "2")
+    assert code == 4 and "pt_inception-2015-12-05-6726825d.pth" in error
 
 
 def test_scoring_twice_computes_nothing_and_says_so(apfgan, data, trained, monkeypatch):
