@@ -52,7 +52,7 @@ _LEAST_SPREAD = 1e-3
 """Features that vary less than this over the photos are not blown up further."""
 _UNLABELLED = -100
 _LOGITS = 1 << 22
-"""Logits that are brought to full size together. A whole batch of 182 classes mostly waited for fresh memory: scoring with a fit took 84 s, now 46."""
+"""Logits that are brought to full size together. A whole batch of 182 classes mostly waited for fresh memory (84 s, now 46)."""
 
 
 class EmbeddedJudge:
