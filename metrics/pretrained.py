@@ -32,15 +32,12 @@ def find_pretrained(name: str) -> Path | None:
 
 def pretrained_identity(folder: Path) -> dict[str, str]:
     """Hashes of the configuration and the weights in `folder`."""
-    weights = _weights_of(folder)
-    if weights is None:
-        raise WeightsError(f"{folder} is no pretrained network: it needs config.json and {' or '.join(WEIGHT_FILES)}")
-    return {"weights": hash_file(weights), "config": hash_file(folder / "config.json")}
+    return {"weights": hash_file(_required_weights(folder)), "config": hash_file(folder / "config.json")}
 
 
 def load_pretrained(kind: Any, folder: Path) -> Any:
     """The network of class `kind` (one of transformers' models) in `folder`; raises `WeightsError` where it is not one, or lacks weights."""
-    pretrained_identity(folder)
+    _required_weights(folder)
     try:
         with _silence():
             network, report = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True)
@@ -51,6 +48,12 @@ def load_pretrained(kind: Any, folder: Path) -> Any:
         more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         raise WeightsError(f"{folder} lacks weights of {kind.__name__}: {', '.join(wrong[:5])}{more}. Was it trained for another task?")
     return network
+
+
+def _required_weights(folder: Path) -> Path:
+    if (weights := _weights_of(folder)) is None:
+        raise WeightsError(f"{folder} is no pretrained network: it needs config.json and {' or '.join(WEIGHT_FILES)}")
+    return weights
 
 
 def _weights_of(folder: Path) -> Path | None:

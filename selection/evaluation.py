@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -20,9 +20,7 @@ from metrics.embedded import EmbeddedJudge, embedded_judges, fit
 from metrics.frechet import Reference
 from metrics.judges import Judges
 from metrics.standard import standard_judges
-from selection.measuring import Bench
-
-Item = TypeVar("Item")
+from selection.measuring import Bench, spread
 
 FITTING_PAIRS = 256
 """Training pairs that an embedded judge is fitted on, at most; evenly spread over the set."""
@@ -95,7 +93,7 @@ def open_bench(run: Run, evaluation: Evaluation, *, device: str = "cpu", progres
         raise UsageError(
             f"board {evaluation.board} weighs style similarity, which nothing here measures; rank a table that has it: apfgan rank --csv FILE"
         )
-    label_maps = _spread(find_label_maps(evaluation.label_folder), evaluation.limit)
+    label_maps = spread(find_label_maps(evaluation.label_folder), evaluation.limit)
     if len(label_maps) < 2:
         raise DataError(f"{evaluation.label_folder} holds 1 label map; a Fréchet distance needs 2 images at least, and hundreds to mean much")
     _check_label_maps(run, label_maps)
@@ -126,13 +124,6 @@ def _photos_beside(label_maps: Sequence[Path]) -> list[Path]:
     return find_photos(folder) if folder.is_dir() else []
 
 
-def _spread(items: Sequence[Item], limit: int | None) -> list[Item]:
-    """At most `limit` of `items`, evenly spread, in order."""
-    if limit is None or limit >= len(items):
-        return list(items)
-    return [items[position] for position in np.linspace(0, len(items) - 1, limit).round().astype(int)]
-
-
 def _check_label_maps(run: Run, label_maps: Sequence[Path]) -> None:
     """Decode all of them before the first forward pass, unless this very set was measured before."""
     key = hash_label_maps(label_maps)
@@ -156,7 +147,7 @@ def _judges(run: Run, evaluation: Evaluation, *, device: str, progress: Progress
 def _fit_embedded(run: Run, data: Path, *, device: str, progress: Progress) -> EmbeddedJudge:
     """The run's own judge, fitted on its training pairs at the size of its images."""
     config = run.config.data
-    pairs = _spread(find_pairs(data), FITTING_PAIRS)
+    pairs = spread(find_pairs(data), FITTING_PAIRS)
     progress.say(f"no embedded judges in {run.judges} yet: fitting them on {len(pairs)} training pairs, under a minute")
     photos = np.stack([resize_photo(read_photo(pair.photo), (config.width, config.height)) for pair in pairs])
     label_maps = np.stack([load_label_map(pair.label_map, config) for pair in pairs])

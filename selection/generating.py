@@ -8,14 +8,13 @@ from typing import Literal
 import numpy as np
 
 from apfgan.config import OutputConfig
-from apfgan.data import load_label_map
 from apfgan.files import write_bytes
 from apfgan.images import encode_jpeg, encode_png
 from apfgan.progress import SILENT, Progress
 from apfgan.records import Candidate
 from apfgan.runs import Run
-from apfgan.sampling import load_painter, sample, to_pixels
-from selection.sources import candidate_weights
+from apfgan.sampling import to_pixels
+from selection.sources import draw_images
 
 Format = Literal["jpg", "png", "npy"]
 
@@ -35,13 +34,9 @@ def generate_images(
 
     `jpg`: as submitted; `png`: the same pixels before the JPEG encoder; `npy`: float32 (3, H, W) in [-1, 1].
     """
-    config = run.config
-    painter = load_painter(candidate_weights(run, candidate), config, origin=f"candidate {candidate} of {run.path}", device=device)
-    maps = ((path.stem, load_label_map(path, config.data)) for path in label_maps)
     with progress.task(f"generate {candidate}", len(label_maps)) as task:
-        seed = candidate.seed if noise else None
-        for stem, _, image in sample(painter, maps, classes=len(config.data.classes), seed=seed, device=device):
-            write_bytes(folder / f"{stem}.{form}", _encode(image, form, config.output))
+        for stem, _, image in draw_images(run, candidate, label_maps, noise=noise, device=device):
+            write_bytes(folder / f"{stem}.{form}", _encode(image, form, run.config.output))
             task.advance()
 
 

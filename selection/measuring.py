@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -26,6 +26,8 @@ from metrics.frechet import Reference
 from metrics.judges import Judges, Observations
 from metrics.judges import measure as judge
 from selection.sources import Drawn, GeneratorSource, ImageSource
+
+Item = TypeVar("Item")
 
 CHUNK = 32
 """Images whose observations are written together: what a kill can cost."""
@@ -68,8 +70,7 @@ class Bench:
     @cached_property
     def panel(self) -> frozenset[str]:
         """Stems of the label maps whose images the report shows: evenly spread over the sorted list."""
-        positions = np.linspace(0, len(self.label_maps) - 1, min(PANEL, len(self.label_maps))).round().astype(int)
-        return frozenset(self.label_maps[position].stem for position in positions)
+        return frozenset(path.stem for path in spread(self.label_maps, PANEL))
 
 
 def measure(bench: Bench, candidate: Candidate, *, source: ImageSource | None = None, progress: Progress = SILENT) -> Measurement:
@@ -132,8 +133,24 @@ def observe(bench: Bench, source: ImageSource, key: str, *, title: str, progress
                     _keep_panel(bench, key, images)
                     write_arrays(folder / f"{index:04d}.npz", observed)
                     found[index] = observed
-    complete = [arrays for arrays in found if arrays is not None]
-    return {name: np.concatenate([arrays[name] for arrays in complete]) for name in complete[0] if name != "stem"}
+    return join([{name: array for name, array in arrays.items() if name != "stem"} for arrays in found if arrays is not None])
+
+
+def look(bench: Bench, images: Sequence[Drawn]) -> dict[str, np.ndarray]:
+    """What the judges observe in some images, one row an image."""
+    return bench.judges.observe(np.stack([each.pixels for each in images]), np.stack([each.label_map for each in images]))
+
+
+def join(parts: Sequence[Observations]) -> dict[str, np.ndarray]:
+    """The observations of several pieces of a set, as of the whole."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def spread(items: Sequence[Item], most: int | None) -> list[Item]:
+    """At most so many of `items`, evenly spread, in order."""
+    if most is None or most >= len(items):
+        return list(items)
+    return [items[position] for position in np.linspace(0, len(items) - 1, most).round().astype(int)]
 
 
 def totals(bench: Bench, observations: Observations) -> tuple[dict[str, Estimate], Estimate]:
@@ -154,8 +171,7 @@ def _keys(bench: Bench, source: ImageSource) -> tuple[str, str]:
 
 
 def _judge_chunk(bench: Bench, images: Sequence[Drawn]) -> dict[str, np.ndarray]:
-    observed = bench.judges.observe(np.stack([each.pixels for each in images]), np.stack([each.label_map for each in images]))
-    return {"stem": np.array([each.stem for each in images]), **observed}
+    return {"stem": np.array([each.stem for each in images]), **look(bench, images)}
 
 
 def _keep_panel(bench: Bench, key: str, images: Sequence[Drawn]) -> None:
@@ -168,8 +184,6 @@ def _read_chunk(path: Path, label_maps: Sequence[Path]) -> dict[str, np.ndarray]
     """The observations in `path` if they are there, whole, and of these label maps; None if they must be made (again)."""
     try:
         arrays = read_arrays(path)
-    except FileNotFoundError:
-        return None
-    except (DataError, OSError, ValueError, EOFError, KeyError):  # a damaged cache is only a cache: made again
+    except (DataError, OSError):  # a damaged cache is only a cache: made again
         return None
     return arrays if [str(stem) for stem in arrays.get("stem", [])] == [each.stem for each in label_maps] else None

@@ -63,13 +63,20 @@ class GeneratorSource:
 
     def draw(self, label_maps: Sequence[Path]) -> Iterator[Drawn]:
         """Images after the JPEG encoder of the submission: what is shipped is what is judged."""
-        config, output = self.run.config, self.run.config.output
-        weights = candidate_weights(self.run, self.candidate)
-        painter = load_painter(weights, config, origin=f"candidate {self.candidate} of {self.run.path}", device=self.device)
-        maps = ((path.stem, load_label_map(path, config.data)) for path in label_maps)
-        for stem, label_map, image in sample(painter, maps, classes=len(config.data.classes), seed=self.candidate.seed, device=self.device):
+        output = self.run.config.output
+        for stem, label_map, image in draw_images(self.run, self.candidate, label_maps, device=self.device):
             encoded = encode_jpeg(to_pixels(image), quality=output.jpeg_quality, subsampling=output.jpeg_subsampling)
             yield Drawn(stem, label_map, decode_jpeg(encoded), encoded)
+
+
+def draw_images(
+    run: Run, candidate: Candidate, label_maps: Sequence[Path], *, noise: bool = True, device: str = "cpu"
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """(stem, label map (H, W), image float32 (3, H, W) in [-1, 1]) of a candidate for each label map, in order."""
+    config = run.config
+    painter = load_painter(candidate_weights(run, candidate), config, origin=f"candidate {candidate} of {run.path}", device=device)
+    maps = ((path.stem, load_label_map(path, config.data)) for path in label_maps)
+    yield from sample(painter, maps, classes=len(config.data.classes), seed=candidate.seed if noise else None, device=device)
 
 
 def candidate_weights(run: Run, candidate: Candidate) -> dict[str, np.ndarray]:

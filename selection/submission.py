@@ -2,12 +2,11 @@
 
 import io
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from apfgan.data import load_label_map
 from apfgan.errors import DataError, EnvironmentProblem
@@ -15,7 +14,7 @@ from apfgan.files import hash_file, write_durably
 from apfgan.images import decode_jpeg
 from apfgan.progress import SILENT, Progress
 from apfgan.records import Candidate, Estimate
-from selection.measuring import CHUNK, Bench, totals
+from selection.measuring import CHUNK, Bench, join, look, totals
 from selection.sources import Drawn, GeneratorSource
 
 TOLERANCE = 1e-3
@@ -48,11 +47,11 @@ def submit(bench: Bench, candidate: Candidate, path: Path, *, expected: Estimate
 
         write_durably(path, lambda file: _write_zip(file, entries()))
     with progress.task("verify by judging the zip", len(bench.label_maps)) as task:
-        found: list[Mapping[str, np.ndarray]] = []
-        for images in _batches(_read_zip(bench, path)):
-            found.append(bench.judges.observe(np.stack([each.pixels for each in images]), np.stack([each.label_map for each in images])))
+        written, found = _read_zip(bench, path), []
+        while images := list(islice(written, CHUNK)):
+            found.append(look(bench, images))
             task.advance(len(images))
-    _, composite = totals(bench, {name: np.concatenate([each[name] for each in found]) for name in found[0]})
+    _, composite = totals(bench, join(found))
     if expected is not None and abs(composite.value - expected.value) > TOLERANCE:
         raise EnvironmentProblem(
             f"{path} scores {composite.value:.4f}, but {candidate} was measured as {expected.value:.4f}. "
@@ -85,14 +84,3 @@ def _read_zip(bench: Bench, path: Path) -> Iterator[Drawn]:
             if pixels.shape != (data.height, data.width, 3):
                 raise EnvironmentProblem(f"{path}: {label_map.stem}.jpg is {pixels.shape[1]}x{pixels.shape[0]}, not {data.width}x{data.height}")
             yield Drawn(label_map.stem, load_label_map(label_map, data), pixels, content)
-
-
-def _batches(images: Iterator[Drawn]) -> Iterator[Sequence[Drawn]]:
-    batch: list[Drawn] = []
-    for image in images:
-        batch.append(image)
-        if len(batch) == CHUNK:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
