@@ -10,7 +10,7 @@ import pandas as pd
 from apfgan.errors import DataError
 from apfgan.ranking import DIRECTIONS, Entry, Place, rank
 from apfgan.records import Estimate
-from metrics.composite import FORMULAS, Formula, composite
+from metrics.composite import FORMULAS, Formula, composite_estimate
 
 _PARTS = ("mask_accuracy", "aesthetic", "fid")
 
@@ -45,17 +45,13 @@ def rank_table(path: Path, *, by: str | None = None, formula: str | None = None)
     entries, disagreements = [], []
     for number, row in enumerate(table.to_dict("records"), start=2):  # line 1 is the header
         name = " ".join(row[column] for column in names) or f"row {number}"
-        values = {metric: _number(path, number, metric, row[metric]) for metric in known}
-        estimates = {metric: Estimate(value, _error(path, number, metric, row)) for metric, value in values.items()}
+        estimates = {metric: Estimate(_number(path, number, metric, row[metric]), _error(path, number, metric, row)) for metric in known}
         if complete:
             style = row.get("style_similarity", "")
             similarity = _number(path, number, "style_similarity", style) if style else None
             chosen = FORMULAS[formula] if formula else FORMULAS["A" if similarity is None else "jittor3"]
-            total = composite(
-                chosen, mask_accuracy=values["mask_accuracy"], aesthetic=values["aesthetic"], distance=values["fid"], style_similarity=similarity
-            )
-            estimates["composite"] = Estimate(total)
-            disagreements += _compare(name, chosen, total, row.get("total", ""))
+            estimates["composite"] = composite_estimate(chosen, estimates, distance="fid", style_similarity=similarity)
+            disagreements += _compare(name, chosen, estimates["composite"].value, row.get("total", ""))
         entries.append(Entry(name, estimates))
     decides = by or ("composite" if complete else known[0])
     return RankedTable(decides, rank(entries, by=decides), disagreements)

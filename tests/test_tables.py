@@ -59,6 +59,15 @@ def test_errors_make_ties(tmp_path):
     assert [place.tied for place in rank_table(path).places] == [True, True, False]
 
 
+def test_errors_of_the_parts_reach_the_total(tmp_path):
+    path = tmp_path / "scores.csv"
+    path.write_text("name,mask_accuracy,mask_accuracy_error,aesthetic,aesthetic_error,fid,fid_error\na,0.9,0.01,5,0.1,40,0.5\n")
+    # By hand: total = m (a / 20 + (100 - f) / 200), so its derivatives are 0.55, 0.045 and -0.0045.
+    total = rank_table(path).places[0].value
+    assert total.value == pytest.approx(0.495)
+    assert total.error == pytest.approx(((0.55 * 0.01) ** 2 + (0.045 * 0.1) ** 2 + (0.0045 * 0.5) ** 2) ** 0.5)
+
+
 @pytest.mark.parametrize(
     "text, message",
     [
