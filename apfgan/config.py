@@ -21,7 +21,6 @@ from apfgan.errors import UsageError
 from apfgan.files import write_text
 from apfgan.labels import LANDSCAPE_CLASSES, Classes
 
-
 PerceptualNetwork = Literal["none", "vgg19", "inception"]
 
 MAXIMAL_EMA_WIDTH = 0.28

@@ -90,7 +90,7 @@ class Players:
         self.discriminators = build_discriminators(config, seed=config.train.seed)
         place(self.painter, device)
         place(self.discriminators, device)
-        self.vgg19 = load_vgg19(Path(config.train.perceptual_weights), device=device) if config.train.perceptual == "vgg19" else None
+        self.vgg19 = load_vgg19(Path(config.train.vgg19_weights), device=device) if config.train.perceptual == "vgg19" else None
         self._renew_optimizers()
 
     def begin(self, plan: Plan) -> None:

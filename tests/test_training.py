@@ -309,7 +309,7 @@ def test_perceptual_loss_takes_part(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             return [images] * 5
 
     monkeypatch.setattr("apfgan.players.load_vgg19", lambda path, *, device: PicoVgg())
-    changed = {"perceptual": "vgg19", "perceptual_weights": "vgg19.pth", "perceptual_weight": 3.0}
+    changed = {"perceptual": "vgg19", "vgg19_weights": "vgg19.pth", "perceptual_weight": 3.0}
     records = [
         trained(tmp_path / str(weight), replace(CONFIG, train=replace(CONFIG.train, **changed | {"perceptual_weight": weight})))[1]
         for weight in (3, 6)
@@ -319,7 +319,7 @@ def test_perceptual_loss_takes_part(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_missing_perceptual_weights_are_named(tmp_path: Path) -> None:
-    config = replace(CONFIG, train=replace(CONFIG.train, perceptual="vgg19", perceptual_weights=str(tmp_path / "vgg19.pth")))
+    config = replace(CONFIG, train=replace(CONFIG.train, perceptual="vgg19", vgg19_weights=str(tmp_path / "vgg19.pth")))
     with pytest.raises(WeightsError, match=r"vgg19\.pth"):
         trained(tmp_path / "run", config)
 
