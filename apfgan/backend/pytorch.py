@@ -4,6 +4,7 @@ Images and features are float32 (N, C, H, W); a random source is a numpy generat
 and device.
 """
 
+import copy
 import pickle
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -266,6 +267,18 @@ def load_arrays(module: Module, arrays: Mapping[str, np.ndarray], *, origin: str
         raise WeightsError(f"{origin} does not fit this network: {'; '.join(problems)}.{cause}")
     for name, target in targets.items():
         target.copy_(torch.from_numpy(np.asarray(arrays[name], order="C")))
+
+
+def duplicate(module: Module) -> Module:
+    """A copy of a network with parameters of its own, on the same device, which are not trained."""
+    copied = copy.deepcopy(module)
+    return copied.requires_grad_(False)
+
+
+def move_towards(module: Module, target: Module, *, share: float) -> None:
+    """Move all parameters and buffers of `module` towards those of a network like it: 0 leaves them, 1 copies."""
+    with torch.no_grad():
+        torch._foreach_lerp_(list(module.state_dict().values()), list(target.state_dict().values()), share)
 
 
 def optimizer_arrays(optimizer: Optimizer) -> dict[str, np.ndarray]:
