@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -172,22 +173,20 @@ class TrainingPairs:
         """Batches in an epoch: the last incomplete one is dropped, unless it is the only one."""
         return max(1, len(self) // batch)
 
-    def batches(self, epoch: int, *, batch: int, seed: int) -> Iterator[Batch]:
+    def batches(self, epoch: int, *, batch: int, seed: int, skip: int = 0, rows: slice = slice(None)) -> Iterator[Batch]:
         """The batches of an epoch. They follow from `seed`, `epoch` and the pairs' order alone, however many threads decode them.
 
+        The first `skip` batches are left out, and of each of the others only `rows` are read: the share of one process among several.
         Raises the `DataError` of the first file that cannot be used, at its batch.
         """
-        order = _generator(seed, epoch, 0).permutation(len(self))
-        wanted = [int(index) for index in order[: batch * self.batch_count(batch)]]
+        order = _generator(seed, epoch, 0).permutation(len(self)).tolist()
+        size = min(batch, len(self))
+        chosen = [order[start : start + size][rows] for start in range(skip * size, self.batch_count(batch) * size, size)]
+        wanted = [index for members in chosen for index in members]
         with closing(_in_threads(partial(self._sample, epoch, seed=seed), wanted)) as samples:
-            members: list[tuple[np.ndarray, np.ndarray, str]] = []
-            size = min(batch, len(self))
-            for sample in samples:
-                members.append(sample)
-                if len(members) == size:
-                    photos, label_maps, stems = zip(*members, strict=True)
-                    yield Batch(np.stack(photos), np.stack(label_maps), stems)
-                    members = []
+            for members in chosen:
+                photos, label_maps, stems = zip(*islice(samples, len(members)), strict=True)
+                yield Batch(np.stack(photos), np.stack(label_maps), stems)
 
     def _sample(self, epoch: int, index: int, *, seed: int) -> tuple[np.ndarray, np.ndarray, str]:
         pair, config = self.pairs[index], self.config
