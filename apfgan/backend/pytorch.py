@@ -6,7 +6,7 @@ and device.
 
 import copy
 import pickle
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +19,12 @@ from safetensors.numpy import load_file
 from torch.nn.utils.parametrizations import spectral_norm as normalise_spectrum
 
 from apfgan.errors import EnvironmentProblem, WeightsError
+from apfgan.shapes import mismatches
 
 Tensor = torch.Tensor
 ModuleList = torch.nn.ModuleList
 
 _EPSILON = 1e-5  # of both normalisations; the same in Jittor and PyTorch, fixed here so that it stays so
-_NAMES_SHOWN = 6
 
 
 class Module(torch.nn.Module):
@@ -260,7 +260,7 @@ def load_arrays(module: Module, arrays: Mapping[str, np.ndarray], *, origin: str
     targets = {_plain_name(name): value for name, value in module.state_dict().items()}
     expected = {name: tuple(value.shape) for name, value in targets.items()}
     found = {name: tuple(value.shape) for name, value in arrays.items()}
-    if problems := list(_mismatches(expected, found)):
+    if problems := list(mismatches(expected, found)):
         wanted, given = module.dimensions(expected), module.dimensions(found)
         guesses = [f"looks like {name} {given[name]}, expected {value}" for name, value in wanted.items() if given.get(name, value) != value]
         cause = f" It {'; '.join(guesses)}: use the configuration that it was trained with." if guesses else ""
@@ -294,7 +294,7 @@ def load_optimizer_arrays(optimizer: Optimizer, arrays: Mapping[str, np.ndarray]
     """Give an optimiser the memory that `optimizer_arrays` wrote down; raises `WeightsError` when it is another network's."""
     moved = [(name, parameter) for name, parameter in zip(optimizer.names, optimizer.parameters, strict=True) if f"{name}.steps" in arrays]
     expected = {f"{name}.{ours}": () if ours == "steps" else tuple(parameter.shape) for name, parameter in moved for ours in _ADAM_NAMES}
-    if problems := list(_mismatches(expected, {name: value.shape for name, value in arrays.items()})):
+    if problems := list(mismatches(expected, {name: value.shape for name, value in arrays.items()})):
         raise WeightsError(f"{origin} does not fit this optimiser: {'; '.join(problems)}.")
     for name, parameter in moved:
         # Fused Adam walks through a parameter's memory, so its own arrays must be laid out alike.
@@ -336,17 +336,3 @@ def _plain_name(name: str) -> str:
         if name.endswith(theirs):
             return name.removesuffix(theirs) + ours
     return name
-
-
-def _mismatches(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> Iterable[str]:
-    if missing := [name for name in expected if name not in found]:
-        yield f"missing {_some(missing)}"
-    if extra := [name for name in found if name not in expected]:
-        yield f"not expected {_some(extra)}"
-    if other := [f"{name} {found[name]} instead of {shape}" for name, shape in expected.items() if found.get(name, shape) != shape]:
-        yield f"of another shape {_some(other)}"
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_NAMES_SHOWN])
-    return f"{shown} and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else shown
