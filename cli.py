@@ -11,8 +11,8 @@ import signal
 import sys
 import time
 import webbrowser
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext, redirect_stdout
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -62,6 +62,9 @@ EpochsOption = Annotated[
 DEMO_PAIRS, DEMO_MAPS = 96, 32
 """Training pairs and test label maps of the demo."""
 
+PATIENCE = 8
+"""Seconds that a stopped training gets to finish its batch and save itself; then it goes on from its last saved state."""
+
 
 class OnOff(StrEnum):
     """A switch."""
@@ -76,6 +79,13 @@ class ImageFormat(StrEnum):
     jpg = "jpg"
     png = "png"
     npy = "npy"
+
+
+class PhaseChoice(StrEnum):
+    """A phase of training."""
+
+    progressive = "progressive"
+    augmented = "augmented"
 
 
 class JudgesChoice(StrEnum):
@@ -131,6 +141,31 @@ def main() -> NoReturn:
 def _stop(number: int, frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_DFL)  # a second signal does not wait for anything
     raise _Stopped(128 + number)
+
+
+@contextmanager
+def _patient() -> Iterator[Callable[[], bool]]:
+    """Within this context a signal waits until the work has asked, by calling what is given, whether to stop; but not for long."""
+    signals: list[int] = []
+
+    def out_of_patience(number: int, frame: FrameType | None) -> None:
+        raise _Stopped(128 + signals[0])
+
+    def note(number: int, frame: FrameType | None) -> None:
+        signals.append(number)
+        signal.signal(number, _stop)
+        signal.signal(signal.SIGALRM, out_of_patience)
+        signal.alarm(PATIENCE)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(signals)
+    finally:
+        signal.alarm(0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if signals:
+        raise _Stopped(128 + signals[0])
 
 
 def _fail(message: str, code: int) -> int:
@@ -263,12 +298,19 @@ def train(
     context: typer.Context,
     run: RunOption,
     data: Annotated[Path, typer.Option("--data", help="Data set in the real layout.", show_default=False)],
-    preset: Annotated[str | None, typer.Option("--preset", help="Settings by name: full, tiny. Default: full, or the run's own.")] = None,
+    preset: Annotated[
+        str | None, typer.Option("--preset", help="Settings by name: full, single-gpu-24g, original, tiny. Default: full, or the run's own.")
+    ] = None,
     config: Annotated[Path | None, typer.Option("--config", help="Settings in a TOML file, on top of the preset.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="One setting, as section.key=value; may be repeated.")] = None,
     classes: ClassesOption = None,
     ignore: IgnoreOption = None,
+    exclude: Annotated[Path | None, typer.Option("--exclude", help="Text file with names of training pairs to leave out, one a line.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of the initial weights and of every draw (train.seed).", min=0)] = None,
+    origin: Annotated[
+        str | None, typer.Option("--fork", help="Begin a new run where this one stands (RUN), or stood at the end of its first phase (RUN@180).")
+    ] = None,
+    phase: Annotated[PhaseChoice | None, typer.Option("--phase", help="Train this phase only.")] = None,
     until: Annotated[int | None, typer.Option("--until", help="Stop after this epoch; the same command without it goes on.")] = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
@@ -276,41 +318,103 @@ def train(
     verbose: VerboseOption = False,
 ) -> None:
     """Train both phases; a run that was stopped goes on where it was."""
-    from apfgan.config import PRESETS, build_config, load_config, parse_settings
     from apfgan.data import TrainingPairs, check_dataset, find_pairs
-    from apfgan.labels import Classes
-    from apfgan.runs import Run
+    from apfgan.training import fork
     from apfgan.training import train as train_run
 
     screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
-    if preset is not None and preset not in PRESETS:
-        raise UsageError(f"no preset {preset!r}; known: {', '.join(PRESETS)}")
-    continues = (run / "run.toml").exists() and not (preset or config or settings or classes or ignore is not None or seed is not None)
-    if continues:
-        opened = Run.open(run)
-    else:
-        chosen = PRESETS[preset or "full"]
-        if config:
-            chosen = load_config(config, base=chosen)
-        if classes is not None or ignore is not None:
-            meaning = chosen.data.label_classes if classes is None else Classes.numbered(classes)
-            chosen = build_config({"data": {"classes": list(meaning.names)} | ({} if ignore is None else {"ignore": ignore})}, base=chosen)
-        if seed is not None:
-            chosen = build_config({"train": {"seed": seed}}, base=chosen)
-        opened = Run.create(run, build_config(parse_settings(settings or []), base=chosen))
+    source, at = _fork_source(origin)
+    opened = _training_run(
+        run, source, preset=preset, config=config, settings=settings or [], classes=classes, ignore=ignore, exclude=exclude, seed=seed
+    )
+    chosen = _device(device)
     with opened.lock():
         opened.record_command(context.obj)
         if not opened.checkpoint_names():
             check_dataset(data, opened.config.data.label_classes, progress=screen.progress).raise_problems()
         pairs = TrainingPairs(find_pairs(data), opened.config.data)
+        if source is not None and not opened.checkpoint_names():
+            begun = fork(opened, pairs, source, epoch=at, device=chosen)
+            screen.progress.say(f"begins with {source.path} at epoch {begun}")
         epochs = 0
-        for record in train_run(opened, pairs, device=_device(device), until=until, progress=screen.progress):
-            epochs += 1
-            losses = "  ".join(f"{name} {value:.3f}" for name, value in record.losses.items())
-            screen.progress.say(f"epoch {record.epoch:>3}  {record.phase:<12} {record.seconds:6.1f} s  {losses}")
+        with _patient() as stop:
+            for record in train_run(opened, pairs, device=chosen, until=_last_epoch(opened, phase, until), stop=stop, progress=screen.progress):
+                epochs += 1
+                losses = "  ".join(f"{name} {value:.3f}" for name, value in record.losses.items())
+                screen.progress.say(f"epoch {record.epoch:>3}  {record.phase:<12} {record.seconds:6.1f} s  {losses}")
     names = opened.checkpoint_names()
     done = f"trained {epochs} epochs" if epochs else "nothing to train: the last epoch is done"
     screen.result({"run": str(run), "epochs": epochs, "checkpoints": names}, f"{done}; checkpoints: {_epochs_text(names)}")
+
+
+def _training_run(
+    path: Path,
+    source: "Run | None",
+    *,
+    preset: str | None,
+    config: Path | None,
+    settings: Sequence[str],
+    classes: int | None,
+    ignore: int | None,
+    exclude: Path | None,
+    seed: int | None,
+) -> "Run":
+    """The run at `path`, opened as it is where no setting is named, else made with the settings: on top of a preset or of the run it forks."""
+    from apfgan.config import PRESETS, build_config, load_config, parse_settings
+    from apfgan.labels import Classes
+    from apfgan.runs import Run
+
+    if preset is not None and preset not in PRESETS:
+        raise UsageError(f"no preset {preset!r}; known: {', '.join(PRESETS)}")
+    if preset is not None and source is not None:
+        raise UsageError("--fork takes the settings of the run that it begins with: change them by --config or --set, not by --preset")
+    if (path / "run.toml").exists() and not (preset or config or settings or exclude or any(each is not None for each in (classes, ignore, seed))):
+        return Run.open(path)
+    chosen = PRESETS[preset or "full"] if source is None else source.config
+    if config:
+        chosen = load_config(config, base=chosen)
+    named: dict[str, dict[str, Any]] = {"data": {}, "train": {}}
+    if classes is not None:
+        named["data"]["classes"] = list(Classes.numbered(classes).names)
+    if ignore is not None:
+        named["data"]["ignore"] = ignore
+    if exclude is not None:
+        named["data"]["exclude"] = _lines(exclude)
+    if seed is not None:
+        named["train"]["seed"] = seed
+    return Run.create(path, build_config(parse_settings(settings), base=build_config(named, base=chosen)))
+
+
+def _fork_source(text: str | None) -> "tuple[Run | None, int | None]":
+    """The run and the epoch that `--fork` names."""
+    from apfgan.runs import Run
+
+    if text is None:
+        return None, None
+    path, at, epoch = text.rpartition("@")
+    return (Run.open(Path(path)), int(epoch)) if at and epoch.isdigit() else (Run.open(Path(text)), None)
+
+
+def _last_epoch(run: "Run", phase: PhaseChoice | None, until: int | None) -> int | None:
+    """Where training shall end, by `--phase` and `--until`; refuses a second phase whose first is not done."""
+    boundary = run.config.train.progressive_epochs
+    if phase is PhaseChoice.progressive:
+        return boundary if until is None else min(until, boundary)
+    done = [int(name) for name in run.checkpoint_names() if name.isdigit()]
+    if phase is PhaseChoice.augmented and boundary > 0 and max(done, default=0) < boundary:
+        raise UsageError(
+            f"{run.path} has not finished its first phase (epochs 1-{boundary}): train it first (--phase progressive), or begin with a run that "
+            f"has (--fork RUN@{boundary})"
+        )
+    return until
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a text file that say something, each once."""
+    try:
+        return list(dict.fromkeys(filter(None, (line.strip() for line in path.read_text(encoding="utf-8").splitlines()))))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the names in {path}: {error}") from error
 
 
 @app.command()
@@ -444,6 +548,73 @@ def merge(
         )
     path = opened.checkpoint_path(candidate.base)
     screen.result({"candidate": candidate.base, "path": str(path), "sha256": manifest.sha256}, f"{candidate.base} -> {path}")
+
+
+@app.command("import")
+def import_original(
+    context: typer.Context,
+    generator: Annotated[Path, typer.Argument(help="The original's *_net_G.pkl.", show_default=False)],
+    run: RunOption,
+    encoder: Annotated[Path | None, typer.Argument(help="Its *_net_E.pkl. Default: the one beside it.", show_default=False)] = None,
+    discriminators: Annotated[Path | None, typer.Option("--discriminators", help="Its *_net_D.pkl, to train on from that epoch.")] = None,
+    epoch: Annotated[str | None, typer.Option("--epoch", help="Name of the checkpoint. Default: what the file is called.")] = None,
+    size: Annotated[str | None, typer.Option("--size", help="Size of the images of a new run, WIDTHxHEIGHT. Default: 512x384.")] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Take over a checkpoint of the original program; nothing in its files is executed."""
+    from apfgan.original import ABSENT, config_for, encoder_beside, name_of, read_discriminators, read_painter, save_original
+    from apfgan.runs import Run
+
+    screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
+    name = name_of(generator, epoch)
+    if discriminators and not name.isdigit():
+        raise UsageError(f"training goes on from an epoch: with --discriminators, give --epoch a number instead of {name}")
+    painter = read_painter(generator, encoder or encoder_beside(generator))
+    opponents = read_discriminators(discriminators, painter) if discriminators else None
+    if (run / "run.toml").exists():
+        opened = Run.open(run)
+        if size is not None and _size(size) != (opened.config.data.width, opened.config.data.height):
+            raise UsageError(f"{run} draws at {opened.config.data.width}x{opened.config.data.height}. Leave --size out, or choose another --run")
+    else:
+        width, height = _size(size or "512x384")
+        opened = Run.create(run, config_for(painter, width=width, height=height))
+    with opened.lock():
+        opened.record_command(context.obj)
+        manifest = save_original(opened, name, painter, discriminators=opponents)
+    path = opened.checkpoint_path(name)
+    lines = [f"{name} -> {path} (width {painter.model.width}, {painter.classes} classes)"]
+    lines += [f"note: the file has no {ABSENT[part]}" for part in painter.absent]
+    if opponents is not None:
+        lines.append(f"train on with: apfgan train --data DATA --run NEW --fork {run}")
+    result = {"checkpoint": name, "path": str(path), "sha256": manifest.sha256, "width": painter.model.width, "classes": painter.classes}
+    screen.result(result | {"absent": [ABSENT[part] for part in painter.absent]}, "\n".join(lines))
+
+
+@app.command("export")
+def export_original(
+    run: RunOption,
+    candidate: Annotated[str, typer.Argument(help="299, avg_273_299, 0.4*273+0.6*299, ...", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the files.", show_default=False)],
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Write a candidate as files that the original program loads."""
+    from apfgan.checkpoints import load_manifest
+    from apfgan.original import export_painter, write_painter
+    from apfgan.runs import Run
+    from selection.sources import candidate_weights
+
+    screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
+    opened = Run.open(run)
+    chosen, *others = _candidates(opened, candidate, None)
+    if others:
+        raise UsageError(f"{candidate} names {1 + len(others)} candidates; export them one by one")
+    phase = load_manifest(opened, chosen.members[-1]).phase
+    paths = write_painter(out, chosen.base, export_painter(candidate_weights(opened, chosen), opened.config, phase=phase))
+    screen.result({"candidate": chosen.base, "files": [str(path) for path in paths]}, "\n".join(str(path) for path in paths))
 
 
 @app.command("merge-search")
@@ -752,6 +923,13 @@ def _epochs_text(names: Sequence[str]) -> str:
     from apfgan.records import describe_epochs
 
     return describe_epochs(names)
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, cross, height = text.partition("x")
+    if not (cross and width.isdecimal() and height.isdecimal()):
+        raise UsageError(f"--size {text}: write WIDTHxHEIGHT in pixels, as in 512x384")
+    return int(width), int(height)
 
 
 def _numbers(text: str, option: str) -> tuple[float, ...]:

@@ -58,6 +58,13 @@ def save_checkpoint(
     return manifest
 
 
+def remove_checkpoint(run: Run, name: str) -> None:
+    """Delete a checkpoint; the manifest goes first, so that no reader ever meets half of one."""
+    path = run.checkpoint_path(name)
+    path.with_suffix(".json").unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+
+
 def load_manifest(run: Run, name: str) -> Manifest:
     """The manifest of checkpoint `name`; raises `WeightsError` if it is missing or cannot be read."""
     path = run.checkpoint_path(name).with_suffix(".json")

@@ -18,7 +18,9 @@ DISTANCE_CLIP = 100.0
 
 
 _NAME = re.compile(r"(?!avg_)[A-Za-z0-9][A-Za-z0-9._\-]{0,63}")
-_RESERVED = re.compile(r"all|last[0-9]+|[0-9]+(-[0-9]+)?")
+_RESERVED = re.compile(r"all|ema|last[0-9]+|[0-9]+(-[0-9]+)?")
+_AVERAGE = re.compile(r"[0-9]+-ema[0-9.]+")
+"""Names of the averages that training keeps beside an epoch (`apfgan.ema`)."""
 _SHARE = re.compile(r"[0-9.]{1,30}(?:[eE]-?[0-9]{1,2})?(?:/[0-9]{1,9})?")
 _UNITS = 1_000_000
 """Shares are whole millionths, so that a candidate and its text are the same thing."""
@@ -188,9 +190,9 @@ def epoch_order(name: str) -> tuple[int, int, str]:
 
 
 def select_candidates(text: str, available: Sequence[str]) -> list[Candidate]:
-    """The candidates that `--epochs` names: `270-310`, `270-310:2`, `273,298,299`, `last10`, `all`, or candidates (`avg_273_299@7`).
+    """The candidates that `--epochs` names: `270-310`, `270-310:2`, `273,298,299`, `last10`, `all`, `ema`, or candidates (`avg_273_299@7`).
 
-    `available` are the names of the checkpoints at hand; a merge is at hand if its own file is, or every member's. A range takes every
+    `ema` are the averages that training kept, which `all` leaves out. `available` are the names of the checkpoints at hand; a merge is at hand if its own file is, or every member's. A range takes every
     epoch it names; one that is missing is an error that lists what is there, for a sweep with holes would compare unlike things.
     """
     names = sorted(available, key=epoch_order)
@@ -199,7 +201,9 @@ def select_candidates(text: str, available: Sequence[str]) -> list[Candidate]:
     chosen: list[Candidate] = []
     for part in filter(None, (part.strip() for part in text.split(","))):
         if part == "all":
-            chosen += map(Candidate.parse, names)
+            chosen += [Candidate.parse(name) for name in names if not _AVERAGE.fullmatch(name)]
+        elif part == "ema":
+            chosen += [Candidate.parse(name) for name in names if _AVERAGE.fullmatch(name)]
         elif match := re.fullmatch(r"last([0-9]{1,9})", part):
             chosen += map(Candidate.parse, epochs[max(0, len(epochs) - int(match[1])) :])
         elif match := re.fullmatch(r"([0-9]{1,9})-([0-9]{1,9})(?::([0-9]{1,9}))?", part):

@@ -1,16 +1,19 @@
-"""What a killed training goes on from: networks, optimisers and the number of the last finished epoch, in one file.
+"""What a killed training goes on from: networks, averages, optimisers and the place in the schedule, in one file.
 
-The file is replaced as a whole after every epoch. It carries the settings and the data that it belongs to, and a hash of all that it holds.
+The file is replaced as a whole: after every epoch, every few minutes within one, and when a signal stops the training. It carries the settings
+and the data that it belongs to, and a hash of all that it holds. No random state is in it, for every draw follows from its place.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
+from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 
 from apfgan.config import Config, build_config, differing_settings
@@ -18,19 +21,32 @@ from apfgan.errors import UsageError, WeightsError
 from apfgan.files import hash_value, write_bytes
 from apfgan.runs import Run
 
-_FORMAT = 1
+_FORMAT = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Position:
+    """How far a training has come."""
+
+    epoch: int = 0
+    """Last finished epoch; 0: none."""
+    step: int = 0
+    """Batches learned so far, over all epochs."""
+    batches: int = 0
+    """Batches learned of the epoch after it."""
+    totals: Mapping[str, float] = field(default_factory=dict)
+    """Sum of each loss over these batches."""
+    seconds: float = 0.0
+    """Time that they took."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingState:
     """Where training stands."""
 
-    epoch: int
-    """Last finished epoch; 0: nothing is trained."""
-    step: int
-    """Optimiser steps so far."""
+    position: Position
     arrays: Mapping[str, np.ndarray]
-    """Networks and optimisers, by name."""
+    """Networks, averages and optimisers, by name."""
 
 
 def state_path(run: Run) -> Path:
@@ -38,19 +54,18 @@ def state_path(run: Run) -> Path:
     return run.checkpoints / "training_state.safetensors"
 
 
-def save_state(run: Run, state: TrainingState, *, data: str) -> None:
-    """Replace the state of `run`, durably. `data` is the fingerprint of the training pairs."""
+def kept_state_path(run: Run, epoch: int) -> Path:
+    """Where the state at the end of `epoch` lies, if it was kept to fork from."""
+    return run.checkpoints / f"training_state_{epoch:04d}.safetensors"
+
+
+def save_state(path: Path, state: TrainingState, *, config: Config, data: str) -> None:
+    """Write `state` to `path`, durably. `config` is the run's, `data` the fingerprint of the training pairs."""
     arrays = {name: np.asarray(array, order="C") for name, array in state.arrays.items()}
-    header = {
-        "format": _FORMAT,
-        "epoch": state.epoch,
-        "step": state.step,
-        "data": data,
-        "config": _shaping(run.config),
-    }
+    header = {"format": _FORMAT, "position": asdict(state.position), "data": data, "config": _shaping(config)}
     header["sha256"] = _hash(header, arrays)
     # One entry, because safetensors writes several in any order: so equal states are equal files.
-    write_bytes(state_path(run), safetensors.numpy.save(arrays, metadata={"training": json.dumps(header)}))
+    write_bytes(path, safetensors.numpy.save(arrays, metadata={"training": json.dumps(header)}))
 
 
 def load_state(run: Run, *, data: str) -> TrainingState | None:
@@ -60,14 +75,52 @@ def load_state(run: Run, *, data: str) -> TrainingState | None:
     belongs to other settings or other pairs.
     """
     path = state_path(run)
-    anew = "or train anew with another --run. The checkpoints beside it are unharmed"
     if not path.exists():
         if trained := [name for name in run.checkpoint_names() if name.isdigit() and name != "0"]:
             raise WeightsError(
                 f"{path} is missing, without which training cannot go on, and {run.checkpoints} holds epoch {trained[-1]}, which "
-                f"training from the start would overwrite. Restore it from a copy, {anew}."
+                f"training from the start would overwrite. Restore it from a copy, {_ANEW}."
             )
         return None
+    state, settings, trained_on = _read(path)
+    if changed := differing_settings(replace(settings, output=run.config.output), run.config):
+        raise UsageError(
+            f"{run.path} was trained with other settings ({'; '.join(changed)}). Put them back into {run.config_path}, or go on with the new ones in "
+            f"another run: apfgan train --run OTHER --fork {run.path}"
+        )
+    if trained_on != data:
+        raise UsageError(
+            f"{run.path} was trained on other pairs than the ones given now. Give --data the folder it began with, or go on with the new ones in "
+            f"another run: apfgan train --run OTHER --fork {run.path}"
+        )
+    return state
+
+
+def load_fork(source: Run, *, epoch: int | None) -> tuple[TrainingState, Config]:
+    """The state of another run from which a new one begins, and the settings it was trained with: its last, or the one kept at `epoch`.
+
+    Raises `UsageError` that says which epochs can be forked from when that one was not kept.
+    """
+    latest = state_path(source)
+    if not latest.exists():
+        raise UsageError(f"{source.path} was never trained: there is nothing to fork from")
+    if epoch is not None and (kept := kept_state_path(source, epoch)).exists():
+        latest = kept
+    state, settings, _ = _read(latest)
+    if epoch not in (None, state.position.epoch):
+        kept_epochs = sorted(int(path.stem.rpartition("_")[2]) for path in source.checkpoints.glob("training_state_[0-9]*.safetensors"))
+        at_hand = sorted({*kept_epochs, _read(state_path(source))[0].position.epoch})
+        raise UsageError(
+            f"{source.path} cannot be forked at epoch {epoch}: its discriminators and optimisers were kept at {', '.join(map(str, at_hand))} only"
+        )
+    return state, settings
+
+
+_ANEW = "or train anew with another --run. The checkpoints beside it are unharmed"
+
+
+def _read(path: Path) -> tuple[TrainingState, Config, str]:
+    """The state in a file, with the settings and the fingerprint of the data that it belongs to."""
     try:
         with safe_open(path, framework="numpy") as file:
             header = json.loads((file.metadata() or {})["training"])
@@ -78,18 +131,16 @@ def load_state(run: Run, *, data: str) -> TrainingState | None:
             )
         if header.pop("sha256") != _hash(header, arrays):
             raise ValueError("it is not what was saved")
-        state = TrainingState(epoch=header["epoch"], step=header["step"], arrays=arrays)
-        trained_on, settings = header["data"], header["config"]
+        state = TrainingState(_POSITION.validate_python(header["position"]), arrays)
+        return state, build_config(header["config"]), str(header["data"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{path} is damaged ({error}). Restore it from a copy, {anew}.") from error
-    if changed := differing_settings(replace(build_config(settings), output=run.config.output), run.config):
-        raise UsageError(f"{run.path} was trained with other settings ({'; '.join(changed)}). Put them back into {run.config_path}, {anew}.")
-    if trained_on != data:
-        raise UsageError(f"{run.path} was trained on other pairs than the ones given now. Give --data the folder it began with, {anew}.")
-    return state
+        raise WeightsError(f"{path} is damaged ({error}). Restore it from a copy, {_ANEW}.") from error
 
 
-def _shaping(config: Config) -> dict[str, dict[str, object]]:
+_POSITION = TypeAdapter(Position)
+
+
+def _shaping(config: Config) -> dict[str, dict[str, Any]]:
     """The settings on which weights depend, as JSON can hold them."""
     sections = {name: values for name, values in asdict(config).items() if name != "output"}
     return {name: {key: value for key, value in values.items() if value is not None} for name, values in sections.items()}

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,13 +25,21 @@ from apfgan.networks.perceptual import Vgg19
 from apfgan.players import Players, plan_epoch
 from apfgan.randomness import random_source
 from apfgan.runs import Run
-from apfgan.training import EpochRecord, train
+from apfgan.training import EpochRecord, fork, train
+from apfgan.training_state import load_state
 
 CONFIG = Config(
     data=DataConfig(classes=("a", "b", "c"), width=16, height=8, load_width=16),
     model=ModelConfig(width=4, hidden=4, upsamplings=2, levels=2),
     train=TrainConfig(
-        progressive_epochs=4, epochs=6, progressive_batch=3, batch=2, generator_rate=1e-3, discriminator_rate=1e-3, save_progressive_every=3
+        progressive_epochs=4,
+        epochs=6,
+        progressive_batch=3,
+        batch=2,
+        generator_rate=1e-3,
+        discriminator_rate=1e-3,
+        save_progressive_every=3,
+        ema=(0.1,),
     ),
 )
 """Epochs 1 and 2 hold the small size, 3 fades, 4 is at full size, 5 and 6 are augmented."""
@@ -57,7 +65,7 @@ class PicoPairs:
     def batch_count(self, batch: int) -> int:
         return max(1, self.count // batch)
 
-    def batches(self, epoch: int, *, batch: int, seed: int) -> Iterator[Batch]:
+    def batches(self, epoch: int, *, batch: int, seed: int, skip: int = 0, rows: slice = slice(None)) -> Iterator[Batch]:
         label_maps = (
             random_source("maps").integers(0, 3, (self.count, self.height // 2, self.width // 2)).repeat(2, axis=1).repeat(2, axis=2).astype(np.uint8)
         )
@@ -66,14 +74,16 @@ class PicoPairs:
         if epoch == self.spoilt_epoch:
             photos = photos * np.float32(np.nan)
         order = random_source(seed, epoch, "order").permutation(self.count)
-        for index in range(self.batch_count(batch)):
-            chosen = order[index * batch : (index + 1) * batch]
+        for index in range(skip, self.batch_count(batch)):
+            chosen = order[index * batch : (index + 1) * batch][rows]
             yield Batch(np.ascontiguousarray(photos[chosen]), label_maps[chosen], tuple(str(number) for number in chosen))
 
 
-def trained(path: Path, config: Config = CONFIG, *, until: int | None = None, pairs: PicoPairs | None = None) -> tuple[Run, list[EpochRecord]]:
+def trained(
+    path: Path, config: Config = CONFIG, *, until: int | None = None, pairs: PicoPairs | None = None, stop: Callable[[], bool] = lambda: False
+) -> tuple[Run, list[EpochRecord]]:
     run = Run.create(path, config)
-    return run, list(train(run, pairs or PicoPairs(), until=until))
+    return run, list(train(run, pairs or PicoPairs(), until=until, stop=stop))
 
 
 def contents(run: Run) -> dict[str, str]:
@@ -111,8 +121,8 @@ def test_records_tell_of_every_epoch(straight: tuple[Run, list[EpochRecord]]) ->
 
 def test_checkpoints_are_the_first_the_last_of_each_phase_and_every_so_many(straight: tuple[Run, list[EpochRecord]]) -> None:
     run, _ = straight
-    assert run.checkpoint_names() == ["0", "3", "4", "5", "6"]
-    manifests = [load_manifest(run, name) for name in run.checkpoint_names()]
+    assert run.checkpoint_names() == ["0", "3", "4", "5", "6", "3-ema0.1", "4-ema0.1", "5-ema0.1", "6-ema0.1"]
+    manifests = [load_manifest(run, name) for name in run.checkpoint_names()[:5]]
     assert [manifest.epoch for manifest in manifests] == [0, 3, 4, 5, 6]
     assert [manifest.step for manifest in manifests] == [0, 6, 8, 11, 14]
     assert [manifest.phase for manifest in manifests] == ["progressive"] * 3 + ["augmented"] * 2
@@ -136,7 +146,7 @@ def test_the_second_phase_begins_with_fresh_optimisers(tmp_path: Path) -> None:
     for until in (4, 5):
         run, _ = trained(tmp_path / "run", until=until)
         arrays = load_file(run.checkpoints / "training_state.safetensors")
-        counts.append(int(arrays["painter_optimizer.encoder.convs.0.weight.steps"]))
+        counts.append(int(arrays["players.painter_optimizer.encoder.convs.0.weight.steps"]))
     assert counts == [8, 3]
 
 
@@ -160,6 +170,19 @@ def test_stopping_and_going_on_changes_nothing(tmp_path: Path, straight: tuple[R
     assert epochs == [1, 2, 3, 4, 5, 6]
     assert contents(run) == contents(straight[0])
     assert trained(tmp_path / "run")[1] == []
+
+
+def test_stopping_at_any_batch_changes_nothing(tmp_path: Path, straight: tuple[Run, list[EpochRecord]]) -> None:
+    """In both phases and at their boundary: it stops after every batch, and the next start goes on with the one behind it."""
+    epochs = []
+    for _ in range(14):  # as many as there are batches in all
+        run, records = trained(tmp_path / "run", stop=lambda: True)
+        epochs += [record.epoch for record in records]
+        assert (state := load_state(run, data=PicoPairs().fingerprint)) and state.position.batches > 0
+    assert epochs == [1, 2, 3, 4, 5]
+    _, records = trained(tmp_path / "run")
+    assert [record.epoch for record in records] == [6]
+    assert contents(run) == contents(straight[0])
 
 
 def test_a_kill_at_any_write_changes_nothing(tmp_path: Path, straight: tuple[Run, list[EpochRecord]], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,7 +306,7 @@ def test_a_loss_that_is_not_finite_stops_training(tmp_path: Path, epoch: int) ->
         ("train", {"augment": ("color",)}),
         ("train", {"augment": ()}),
         ("train", {"seg_noise": False}),
-        ("model", {"seg_noise_init": "zero"}),
+        ("model", {"seg_noise_init": "xavier"}),
         ("model", {"spectral_norm": True}),
     ],
 )
@@ -322,6 +345,50 @@ def test_missing_perceptual_weights_are_named(tmp_path: Path) -> None:
     config = replace(CONFIG, train=replace(CONFIG.train, perceptual="vgg19", vgg19_weights=str(tmp_path / "vgg19.pth")))
     with pytest.raises(WeightsError, match=r"vgg19\.pth"):
         trained(tmp_path / "run", config)
+
+
+def test_a_fork_goes_on_with_other_settings(tmp_path: Path, straight: tuple[Run, list[EpochRecord]]) -> None:
+    """From the end of the first phase: with the same settings it ends where the run itself did, with others elsewhere."""
+    same = Run.create(tmp_path / "same", CONFIG)
+    assert fork(same, PicoPairs(), straight[0], epoch=4) == 4
+    assert same.checkpoint_names() == ["4", "4-ema0.1"]
+    assert load_manifest(same, "4").sha256 == load_manifest(straight[0], "4").sha256
+    assert [record.epoch for record in train(same, PicoPairs())] == [5, 6]
+    for name in ("5", "6", "6-ema0.1"):
+        assert load_manifest(same, name).sha256 == load_manifest(straight[0], name).sha256
+
+    config = replace(CONFIG, train=replace(CONFIG.train, generator_rate=2e-3, epochs=7, ema=(0.1, 0.2)))
+    other = Run.create(tmp_path / "other", config)
+    fork(other, PicoPairs(), straight[0], epoch=4)
+    assert [record.epoch for record in train(other, PicoPairs())] == [5, 6, 7]
+    assert load_manifest(other, "6").sha256 != load_manifest(straight[0], "6").sha256
+    assert "7-ema0.2" in other.checkpoint_names()
+
+
+def test_a_fork_begins_an_unfinished_epoch_anew(tmp_path: Path) -> None:
+    source, _ = trained(tmp_path / "source", stop=lambda: True)
+    run = Run.create(tmp_path / "fork", CONFIG)
+    assert fork(run, PicoPairs(), source) == 0
+    assert [record.epoch for record in train(run, PicoPairs(), until=2)] == [1, 2]
+
+
+def test_what_cannot_be_forked_is_explained(tmp_path: Path, straight: tuple[Run, list[EpochRecord]]) -> None:
+    fresh = Run.create(tmp_path / "fresh", CONFIG)
+    with pytest.raises(UsageError, match="never trained"):
+        fork(fresh, PicoPairs(), Run.create(tmp_path / "empty", CONFIG))
+    with pytest.raises(UsageError, match=r"at epoch 5.*kept at 4, 6 only"):
+        fork(fresh, PicoPairs(), straight[0], epoch=5)
+    with pytest.raises(UsageError, match="was trained already"):
+        fork(straight[0], PicoPairs(), straight[0])
+    wide = Run.create(tmp_path / "wide", replace(CONFIG, model=replace(CONFIG.model, width=8)))
+    with pytest.raises(WeightsError, match="width 4, expected 8"):
+        fork(wide, PicoPairs(), straight[0])
+    assert not (wide.checkpoints / "training_state.safetensors").exists()
+
+
+def test_only_the_latest_checkpoints_of_the_second_phase_stay(tmp_path: Path, straight: tuple[Run, list[EpochRecord]]) -> None:
+    run, _ = trained(tmp_path, replace(CONFIG, train=replace(CONFIG.train, epochs=9, keep=2)))
+    assert run.checkpoint_names() == ["0", "3", "4", "8", "9", "3-ema0.1", "4-ema0.1", "8-ema0.1", "9-ema0.1"]
 
 
 def test_other_levels_and_upsamplings_train_through(tmp_path: Path) -> None:
