@@ -83,8 +83,11 @@ def format_arrays_pickle(arrays: Mapping[str, np.ndarray]) -> bytes:
         shape = pickle.MARK + b"".join(pickle.BININT + struct.pack("<i", size) for size in array.shape) + pickle.TUPLE
         parts += [_text(name), _NEW_ARRAY, pickle.MARK, _integer(1), shape, _FLOAT32, pickle.NEWFALSE]
         parts += [pickle.BINBYTES8, struct.pack("<Q", len(values)), values, pickle.TUPLE, pickle.BUILD, pickle.SETITEM]
-    content = b"".join([*parts, pickle.STOP])
-    return content + hashlib.sha1(content, usedforsecurity=False).digest() + _MAGIC
+    parts.append(pickle.STOP)
+    digest = hashlib.sha1(usedforsecurity=False)
+    for part in parts:
+        digest.update(part)
+    return b"".join([*parts, digest.digest(), _MAGIC])
 
 
 def _text(text: str) -> bytes:
