@@ -20,6 +20,9 @@ import numpy as np
 
 from apfgan.errors import DataError, EnvironmentProblem
 
+WEIGHTS_VARIABLE = "APFGAN_WEIGHTS_DIR"
+"""Environment variable with a folder that is searched for pretrained weights before the caches."""
+
 
 def write_durably(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Call `write` on a temporary file and move it to `path`, so that `path` is whole at every instant.
@@ -107,6 +110,27 @@ def append_line(path: Path, line: str) -> None:
             _sync_folder(path.parent)
     except OSError as error:
         raise _cannot_write(path, error) from error
+
+
+def append_bytes(path: Path, content: bytes) -> None:
+    """Append `content` without waiting for the disk: only for what is derived from other files, and made anew when a process starts."""
+    try:
+        with path.open("ab") as file:
+            file.write(content)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def weights_folders() -> tuple[Path, ...]:
+    """Where files of pretrained weights are looked for: in the folder that `WEIGHTS_VARIABLE` names, if it is set, and in torch.hub's."""
+    chosen = os.environ.get(WEIGHTS_VARIABLE)
+    return (*([Path(chosen).expanduser()] if chosen else []), torch_cache())
+
+
+def torch_cache() -> Path:
+    """torch.hub's folder of downloaded weights, which torchvision and pytorch-fid use, too."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("TORCH_HOME") or cache / "torch") / "hub" / "checkpoints"
 
 
 def hash_file(path: Path) -> str:

@@ -6,7 +6,6 @@
 from collections.abc import Sequence
 
 from apfgan.backend import Tensor, absolute, detach, mean, relu
-from apfgan.networks.perceptual import WEIGHTS
 
 Seen = Sequence[Sequence[Tensor]]
 
@@ -33,9 +32,9 @@ def feature_matching(fake: Seen, real: Seen) -> Tensor:
     )
 
 
-def perceptual(fake: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
-    """Weighted mean absolute difference of VGG19's features."""
-    return _sum([weight * _distance(one, other) for weight, one, other in zip(WEIGHTS, fake, real, strict=True)])
+def perceptual(fake: Sequence[Tensor], real: Sequence[Tensor], *, weights: Sequence[float]) -> Tensor:
+    """Weighted mean absolute difference of a network's features (Johnson et al. 2016)."""
+    return _sum([weight * _distance(one, other) for weight, one, other in zip(weights, fake, real, strict=True)])
 
 
 def _distance(fake: Tensor, real: Tensor) -> Tensor:

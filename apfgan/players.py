@@ -4,8 +4,6 @@ N images, C classes; label maps are one-hot (N, C, H, W), photos and images (N, 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -15,6 +13,7 @@ from apfgan.backend import (
     Optimizer,
     Tensor,
     adam,
+    concatenate,
     from_numpy,
     load_arrays,
     load_optimizer_arrays,
@@ -23,7 +22,9 @@ from apfgan.backend import (
     one_hot,
     optimizer_arrays,
     place,
+    resize_area,
     resize_bilinear,
+    resize_nearest,
     state_arrays,
     step,
     to_numpy,
@@ -32,53 +33,12 @@ from apfgan.config import Config
 from apfgan.data import Batch
 from apfgan.losses import adversarial, feature_matching, hinge_fake, hinge_real, perceptual
 from apfgan.networks import build_discriminators, build_painter, start_noise
-from apfgan.networks.perceptual import load_vgg19
+from apfgan.networks.perceptual import Inception, Vgg19, load_perceptual
 from apfgan.randomness import random_source
-from apfgan.schedule import Phase, Role, Stage, heir_at, phase_at, roles_at, stage_at
+from apfgan.schedule import Plan, plan_epoch
 
 LOSSES = ("adversarial", "feature_matching", "perceptual", "discriminator_fake", "discriminator_real")
 """Names of the losses, weighted as they are minimised. The first three added up are the painter's, the others the discriminators'."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
-    """What is trained in an epoch, and how."""
-
-    epoch: int
-    phase: Phase
-    stage: Stage | None
-    """How far the generator has grown; None: full size."""
-    roles: tuple[Role, ...]
-    heir: int | None
-    """The discriminator that first takes over the weights of the one below it."""
-    starts_phase: bool
-    """The second phase begins: fresh optimisers, and the noise with them."""
-    noise: bool
-    augment: tuple[str, ...]
-    batch: int
-    kept: bool
-    """A checkpoint is saved at the end."""
-
-
-def plan_epoch(epoch: int, config: Config) -> Plan:
-    """The plan of `epoch`, counted from 1; 0 stands for the fresh networks."""
-    settings = config.train
-    schedule = {"levels": config.model.levels, "progressive_epochs": settings.progressive_epochs}
-    phase = phase_at(epoch, progressive_epochs=settings.progressive_epochs)
-    augmented = phase == "augmented"
-    return Plan(
-        epoch=epoch,
-        phase=phase,
-        stage=stage_at(epoch, **schedule),
-        roles=roles_at(epoch, **schedule),
-        heir=heir_at(epoch, **schedule),
-        starts_phase=epoch == settings.progressive_epochs + 1,
-        noise=augmented and settings.seg_noise,
-        augment=settings.augment if augmented else (),
-        batch=settings.batch if augmented else settings.progressive_batch,
-        kept=epoch in (0, settings.progressive_epochs, settings.epochs)
-        or epoch % (settings.save_every if augmented else settings.save_progressive_every) == 0,
-    )
 
 
 class Players:
@@ -90,7 +50,11 @@ class Players:
         self.discriminators = build_discriminators(config, seed=config.train.seed)
         place(self.painter, device)
         place(self.discriminators, device)
-        self.vgg19 = load_vgg19(Path(config.train.vgg19_weights), device=device) if config.train.perceptual == "vgg19" else None
+        # Both at once, so that a file that is missing does not stop the training at its second phase.
+        wanted = {plan_epoch(epoch, config).perceptual for epoch in (1, config.train.epochs)}
+        self.perceptual: dict[str, Vgg19 | Inception] = {
+            name: load_perceptual(name, config.train, device=device) for name in wanted if name != "none"
+        }
         self._renew_optimizers()
 
     def begin(self, plan: Plan) -> None:
@@ -135,36 +99,44 @@ class Players:
         return (("painter", self.painter, self.painter_optimizer), ("discriminators", self.discriminators, self.discriminator_optimizer))
 
     def _renew_optimizers(self) -> None:
-        # Two time scales (Heusel et al. 2017); constant rates (spec: method, 7).
-        settings = self.config.train
-        self.painter_optimizer = adam(self.painter, rate=settings.generator_rate, betas=(0.0, 0.9), epsilon=1e-8)
-        self.discriminator_optimizer = adam(self.discriminators, rate=settings.discriminator_rate, betas=(0.0, 0.9), epsilon=1e-8)
+        self.painter_optimizer, self.discriminator_optimizer = (
+            adam(network, betas=(0.0, 0.9), epsilon=1e-8, steps=self.config.train.adam_steps) for network in (self.painter, self.discriminators)
+        )
 
     def _teach_painter(self, onehot: Tensor, photos: Tensor, plan: Plan, index: int) -> dict[str, Tensor]:
         settings, losses = self.config.train, {}
-        fakes = self._paint(onehot, plan, (plan.epoch, index, "painter"))
-        labels, photos = _resized(onehot, fakes), _resized(photos, fakes)
-        if self.vgg19 is not None:  # it compares what the discriminators do not see: the images before augmentation
+        key = (plan.epoch, index, "painter")
+        fakes = self._paint(onehot, plan, key)
+        labels, photos = self._shrink(onehot, photos, fakes)
+        if network := self.perceptual.get(plan.perceptual):  # it compares what the discriminators do not see: the images before augmentation
             with no_gradients():
-                wanted = self.vgg19(photos)
-            losses["perceptual"] = settings.perceptual_weight * perceptual(self.vgg19(fakes), wanted)
-        labels, photos, fakes = self._augmented(labels, photos, fakes, plan, (plan.epoch, index, "painter"))
+                wanted = network(photos)
+            losses["perceptual"] = settings.perceptual_weight * perceptual(network(fakes), wanted, weights=network.weights)
+        labels, photos, fakes = self._augmented(labels, photos, fakes, plan, key)
         fake = self.discriminators(labels, fakes, roles=plan.roles)
-        with no_gradients():
-            real = self.discriminators(labels, photos, roles=plan.roles)
         losses["adversarial"] = adversarial(fake)
-        losses["feature_matching"] = settings.feature_weight * feature_matching(fake, real)
+        if settings.feature_weight > 0:
+            with no_gradients():
+                real = self.discriminators(labels, photos, roles=plan.roles)
+            losses["feature_matching"] = settings.feature_weight * feature_matching(fake, real)
         first, *others = losses.values()
-        step(self.painter_optimizer, sum(others, start=first))
+        step(self.painter_optimizer, sum(others, start=first), rate=plan.rate * settings.generator_rate)
         return losses
 
     def _teach_discriminators(self, onehot: Tensor, photos: Tensor, plan: Plan, index: int) -> dict[str, Tensor]:
         key = (plan.epoch, index, "discriminators")
+        if plan.heir is not None and plan.roles[0].borrows:
+            # What the heir borrows learns in the step, and its own copy stays one step behind.
+            self.discriminators.hand_over(plan.heir)
         with no_gradients():
             fakes = self._paint(onehot, plan, key)
-            labels, photos, fakes = self._augmented(_resized(onehot, fakes), _resized(photos, fakes), fakes, plan, key)
-        fake, real = (hinge(self.discriminators(labels, images, roles=plan.roles)) for hinge, images in ((hinge_fake, fakes), (hinge_real, photos)))
-        step(self.discriminator_optimizer, fake + real)
+            labels, photos, fakes = self._augmented(*self._shrink(onehot, photos, fakes), fakes, plan, key)
+            labels, images = concatenate([labels, labels], axis=0), concatenate([fakes, photos], axis=0)
+        # Together they take 0.95 to 0.99 of the time on a CPU (widths 16 and 32): every image is normalised by itself.
+        predictions = [features[-1] for features in self.discriminators(labels, images, roles=plan.roles)]
+        fake = hinge_fake([[prediction[: len(fakes)]] for prediction in predictions])
+        real = hinge_real([[prediction[len(fakes) :]] for prediction in predictions])
+        step(self.discriminator_optimizer, fake + real, rate=plan.rate * self.config.train.discriminator_rate)
         return {"discriminator_fake": fake, "discriminator_real": real}
 
     def _paint(self, onehot: Tensor, plan: Plan, key: tuple[int | str, ...]) -> Tensor:
@@ -183,8 +155,10 @@ class Players:
         photos, fakes, labels = augment(draws, photos=photos, fakes=fakes, labels=labels, device=self.device)
         return labels, photos, fakes
 
-
-def _resized(x: Tensor, image: Tensor) -> Tensor:
-    """`x` at the size of `image`; label maps become soft, as the original's (spec: method, 0.2)."""
-    height, width = image.shape[2:]
-    return x if x.shape[2:] == (height, width) else resize_bilinear(x, height=height, width=width)
+    def _shrink(self, onehot: Tensor, photos: Tensor, fakes: Tensor) -> tuple[Tensor, Tensor]:
+        """Label maps and photos at the size of the generated images."""
+        height, width = fakes.shape[2:]
+        if photos.shape[2:] == (height, width):
+            return onehot, photos
+        label_rule, photo_rule = (resize_nearest, resize_area) if self.config.model.level_resize == "exact" else (resize_bilinear, resize_bilinear)
+        return label_rule(onehot, height=height, width=width), photo_rule(photos, height=height, width=width)

@@ -1,10 +1,9 @@
-"""The judges' weights: which files, what they hash to, where they are looked for, and how they get there.
+"""Pretrained weights, the judges' and the perceptual loss's: which files, what they hash to, where they are looked for, and how they get there.
 
 Nothing here needs torch or a network; only `fetch` opens a connection. A file is used after its hash was compared, never by its name alone.
 """
 
 import hashlib
-import os
 import shutil
 import urllib.error
 import urllib.request
@@ -14,11 +13,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from apfgan.errors import UsageError, WeightsError
-from apfgan.files import hash_file, write_durably
+from apfgan.files import WEIGHTS_VARIABLE, hash_file, torch_cache, weights_folders, write_durably
 from apfgan.progress import SILENT, Progress
-
-SEARCH_VARIABLE = "APFGAN_WEIGHTS_DIR"
-"""Environment variable with a folder that is searched before the caches."""
 
 _BLOCK = 1 << 20
 
@@ -71,8 +67,27 @@ AESTHETIC_HEAD = WeightsFile(
 CLIP = HubModel(name="clip", judge="aesthetic score (image embedding)", repository="openai/clip-vit-large-patch14")
 SEGFORMER = HubModel(name="segformer", judge="mask accuracy", repository="nvidia/segformer-b5-finetuned-ade-640-640")
 
-CATALOGUE: dict[str, WeightsFile | HubModel] = {entry.name: entry for entry in (INCEPTION, SEGFORMER, CLIP, AESTHETIC_HEAD)}
-"""What the standard judges are made of. LAION's first head is no part of it: nobody has published its hash; name the file to use it."""
+# torchvision publishes the first eight digits of these two hashes, in the names; the others and the sizes are what users of the files report.
+VGG19 = WeightsFile(
+    name="vgg19",
+    judge="perceptual loss of the first phase",
+    file="vgg19-dcbb9e9d.pth",
+    url="https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
+    sha256="dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
+    size=574_673_361,
+)
+INCEPTION_V3 = WeightsFile(
+    name="inception_v3",
+    judge="perceptual loss of the second phase",
+    file="inception_v3_google-0cc3c7bd.pth",
+    url="https://download.pytorch.org/models/inception_v3_google-0cc3c7bd.pth",
+    sha256="0cc3c7bd75056d25e46cba549dc184522069b81e9787eff6df84f397bd52a5ef",
+    size=108_949_747,
+)
+
+CATALOGUE: dict[str, WeightsFile | HubModel] = {entry.name: entry for entry in (INCEPTION, SEGFORMER, CLIP, AESTHETIC_HEAD, VGG19, INCEPTION_V3)}
+"""What the standard judges are made of, and the networks of the perceptual loss. LAION's first head is no part of it: nobody has published
+its hash; name the file to use it."""
 
 _MISTAKEN = {
     "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4": "clean-fid's TorchScript network (inception-2015-12-05.pt)",
@@ -102,9 +117,9 @@ def locate(entry: WeightsFile | HubModel) -> Path | None:
     if isinstance(entry, HubModel):
         from metrics.pretrained import find_pretrained  # imports transformers
 
-        local = [str(folder / entry.repository.rpartition("/")[2]) for folder in _chosen_folders()]
+        local = [str(folder / entry.repository.rpartition("/")[2]) for folder in weights_folders()]
         return next((found for name in (*local, entry.repository) if (found := find_pretrained(name))), None)
-    for folder in (*_chosen_folders(), torch_cache()):
+    for folder in weights_folders():
         for name in (entry.file, *entry.aliases):
             if (path := folder / name).is_file() and path.stat().st_size == entry.size:
                 return path
@@ -129,7 +144,7 @@ def how_to_get(entry: WeightsFile | HubModel) -> str:
         short = entry.repository.rpartition("/")[2]
         return (
             f"With a network: apfgan weights fetch {entry.name}. Without: copy config.json and model.safetensors of "
-            f"https://huggingface.co/{entry.repository} into {short}/ below a folder, and set {SEARCH_VARIABLE} to that folder"
+            f"https://huggingface.co/{entry.repository} into {short}/ below a folder, and set {WEIGHTS_VARIABLE} to that folder"
         )
     return f"With a network: apfgan weights fetch {entry.name}. Without: bring {entry.url} on a disk, then: apfgan weights add {entry.file}"
 
@@ -175,17 +190,6 @@ def fetch(name: str, *, progress: Progress = SILENT) -> Path:
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         raise WeightsError(f"cannot download {entry.url} ({error}). Bring the file on a disk, then: apfgan weights add {entry.file}") from error
     return target
-
-
-def torch_cache() -> Path:
-    """torch.hub's folder of downloaded weights, which pytorch-fid uses, too."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(os.environ.get("TORCH_HOME") or cache / "torch") / "hub" / "checkpoints"
-
-
-def _chosen_folders() -> tuple[Path, ...]:
-    folder = os.environ.get(SEARCH_VARIABLE)
-    return (Path(folder).expanduser(),) if folder else ()
 
 
 def _fetch_hub(entry: HubModel) -> Path:

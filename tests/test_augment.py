@@ -53,6 +53,33 @@ def test_labels_follow_the_image() -> None:
     assert not moved.any(axis=1, where=~inside).any(where=~inside[:, 0])
 
 
+@pytest.mark.parametrize("policy", [("crop",), ("translation",), ("crop", "translation")])
+def test_photo_image_and_label_go_through_the_same_map(policy: tuple[str, ...]) -> None:
+    """Every pixel carries its own position: as two ramps in the photo, as the same ramps in the generated image, and as the classes of
+    sixteen blocks in the label map. Wherever they come to lie, they still agree."""
+    height, width, images = 64, 96, 12
+    rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
+    ramps = np.stack([rows + 1, columns + 1, np.ones_like(rows)])  # 0 is what lies beyond the border
+    photos = from_numpy(np.stack([ramps] * images), device="cpu")
+    blocks = 4 * (rows // (height / 4)) + columns // (width / 4)
+    labels = one_hot(np.stack([blocks.astype(np.uint8)] * images), 16, device="cpu")
+    draws = draw(random_source(1), policy, images=images, height=height, width=width)
+    photos, fakes, labels = (to_numpy(each) for each in augment(draws, photos=photos, fakes=photos, labels=labels, device="cpu"))
+    assert (photos == fakes).all()
+
+    inside = photos[:, 2] > 0.5
+    assert (labels.sum(axis=1) == inside).all()  # beyond the border there is no class either
+    row, column = photos[:, 0] - 1, photos[:, 1] - 1
+    found = labels.argmax(axis=1)
+    # The label map takes whole pixels, so that near an edge between blocks it may be on the other side of it.
+    clear = inside & (np.abs(row % 16 - 7.5) < 6.5) & (np.abs(column % 24 - 11.5) < 10.5)
+    assert clear.sum() > images * height * width / 2
+    assert (found == 4 * (row // 16) + column // 24)[clear].all()
+    corners = {(float(row[index, 32, 48]), float(column[index, 32, 48])) for index in range(images)}
+    assert len(corners) >= {1: 2, 2: 6}[len(policy)]  # sample by sample: cropped or not, and each with a shift of its own
+    assert (draws.cropped is None) == ("crop" not in policy) and (draws.shift is None) == ("translation" not in policy)
+
+
 def test_colour_keeps_grey_grey() -> None:
     grey = from_numpy(np.full((IMAGES, 3, HEIGHT, WIDTH), 0.25, np.float32), device="cpu")
     photos, _, _ = run(("color",), photos=grey)

@@ -12,7 +12,7 @@ from apfgan.networks import Discriminators, Painter, build_discriminators, build
 from apfgan.networks.blocks import xavier_normal
 from apfgan.networks.generator import Generator
 from apfgan.randomness import random_source
-from apfgan.schedule import Role, Stage, roles_at
+from apfgan.schedule import Role, Stage, plan_epoch
 
 CLASSES = 3
 
@@ -79,7 +79,7 @@ def test_full_size_has_the_channels_of_the_original() -> None:
 def test_discriminators_see_every_role(epoch: int) -> None:
     size = config(upsamplings=3, levels=3, width=8)
     judges = build_discriminators(size, seed=0)
-    roles = roles_at(epoch, levels=3, progressive_epochs=8)
+    roles = plan_epoch(epoch, size).roles
     picture = labels(size)
     seen = judges(picture, picture, roles=roles)
     assert [len(outputs) for outputs in seen] == [role.discriminator + (4 if role.fade else 5) for role in roles]
@@ -225,6 +225,34 @@ def test_pyramid_halves_the_picture_for_each_further_role() -> None:
     picture = labels(size)
     seen = judges(picture, picture, roles=(Role(0), Role(0)))
     assert [outputs[0].shape[2:] for outputs in seen] == [(5, 9), (3, 5)]
+
+
+@pytest.mark.parametrize(("border", "edge"), [("zeros", 6 / 9), ("ignored", 1.0)])
+def test_the_border_of_the_pyramid_is_darkened_or_not(border: str, edge: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = config(pyramid_border=border)
+    judges, seen = build_discriminators(size, seed=0), []
+    monkeypatch.setattr(type(judges.levels[0]), "forward", lambda _self, pictures, **_: seen.append(to_numpy(pictures)))
+    ones = labels(size) * 0 + 1
+    judges(ones, ones, roles=(Role(0), Role(1)))
+    np.testing.assert_allclose(seen[1][:, :, 0, 1:], edge, rtol=1e-6)
+    np.testing.assert_allclose(seen[1][:, :, 1:, 1:], 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("fade", [0.0, 0.3])
+def test_a_borrowing_discriminator_uses_the_layers_of_the_one_below(fade: float) -> None:
+    """It sees what one that has been handed them sees; and its own copies take no part."""
+    size = config(upsamplings=3, levels=3, width=8, init_gain=1.0)
+    picture = labels(size)
+    handed, borrowing = (build_discriminators(size, seed=0) for _ in range(2))
+    handed.hand_over(2)
+    expected = handed(picture, picture, roles=(Role(2, fade),))[0]
+    found = borrowing(picture, picture, roles=(Role(2, fade, borrows=True),))[0]
+    assert len(found) == len(expected) and all((one == other).all() for one, other in zip(found, expected, strict=True))
+    sum(feature.sum() for feature in found).backward()
+    moved = {name for name, parameter in borrowing.named_parameters() if parameter.grad is not None}
+    own = {f"levels.2.{name}" for name in ("from_image.2.weight", "from_image.2.bias", "grow.1.weight")}
+    lent = {f"levels.1.{name}" for name in ("grow.0.weight", *(f"body.{index}.weight" for index in range(4)), "predict.weight", "predict.bias")}
+    assert moved == own | lent | ({"levels.1.from_image.1.weight", "levels.1.from_image.1.bias"} if fade else set())
 
 
 def test_settings_that_are_only_for_training_do_not_matter() -> None:

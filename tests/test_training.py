@@ -331,8 +331,8 @@ def test_perceptual_loss_takes_part(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         def forward(self, images: object) -> list:
             return [images] * 5
 
-    monkeypatch.setattr("apfgan.players.load_vgg19", lambda path, *, device: PicoVgg())
-    changed = {"perceptual": "vgg19", "vgg19_weights": "vgg19.pth", "perceptual_weight": 3.0}
+    monkeypatch.setattr("apfgan.players.load_perceptual", lambda name, settings, *, device: PicoVgg())
+    changed = {"progressive_perceptual": "vgg19", "perceptual": "vgg19", "vgg19_weights": "vgg19.pth", "perceptual_weight": 3.0}
     records = [
         trained(tmp_path / str(weight), replace(CONFIG, train=replace(CONFIG.train, **changed | {"perceptual_weight": weight})))[1]
         for weight in (3, 6)

@@ -10,9 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
@@ -24,7 +26,8 @@ from apfgan.shapes import mismatches
 Tensor = torch.Tensor
 ModuleList = torch.nn.ModuleList
 
-_EPSILON = 1e-5  # of both normalisations; the same in Jittor and PyTorch, fixed here so that it stays so
+_EPSILON = 1e-5  # of the normalisations that learn; the same in Jittor and PyTorch, fixed here so that it stays so
+_MOMENTUM = 0.1  # of BatchNorm's running statistics; likewise
 
 
 class Module(torch.nn.Module):
@@ -37,12 +40,23 @@ class Module(torch.nn.Module):
 
 
 class Conv2d(Module):
-    """Convolution with zero padding. Weights are born zero; `initialise` of the networks fills them, seeded."""
+    """Convolution with zero padding; a pair of numbers is (height, width). Weights are born zero; `initialise` of the networks fills them,
+    seeded."""
 
-    def __init__(self, inputs: int, outputs: int, *, kernel: int, stride: int, padding: int, bias: bool, spectral_norm: bool) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        kernel: int | tuple[int, int],
+        stride: int,
+        padding: int | tuple[int, int],
+        bias: bool,
+        spectral_norm: bool,
+    ) -> None:
         super().__init__()
         self.stride, self.padding = stride, padding
-        self.weight = torch.nn.Parameter(torch.zeros(outputs, inputs, kernel, kernel))
+        self.weight = torch.nn.Parameter(torch.zeros(outputs, inputs, *((kernel, kernel) if isinstance(kernel, int) else kernel)))
         self.bias = torch.nn.Parameter(torch.zeros(outputs)) if bias else None
         if spectral_norm:
             normalise_spectrum(self, "weight", n_power_iterations=1, eps=1e-12)
@@ -55,8 +69,54 @@ class Conv2d(Module):
 class BatchNorm(Module):
     """Batch normalisation without scale and shift: epsilon 1e-5, momentum 0.1.
 
-    The running variance follows the *biased* variance of the batch, as Jittor's does (spec: method, 2.2); `torch.nn.BatchNorm2d` would
-    follow the unbiased one, n / (n - 1) times as large.
+    `variance` says which variance of the batch the running one follows: its own, "biased", as in Jittor (spec: method, 2.2), or the
+    estimate for the population, "unbiased", n / (n - 1) times as large, as in PyTorch.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int, *, variance: Literal["unbiased", "biased"]) -> None:
+        super().__init__()
+        self.variance = variance
+        self.processes = 1
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise with the batch's statistics in training, with the running ones otherwise."""
+        if self.training and self.processes > 1:
+            return self._forward_together(x)
+        count = x.numel() // x.shape[1]
+        if not self.training or (count > 1 and self.variance == "unbiased"):
+            return F.batch_norm(x, self.running_mean, self.running_var, training=self.training, momentum=_MOMENTUM, eps=_EPSILON)
+        batch_mean, batch_var = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
+        if count > 1:
+            # With momentum 1 the engine hands out the statistics that it computes anyway.
+            out = F.batch_norm(x, batch_mean, batch_var, training=True, momentum=1.0, eps=_EPSILON)
+            batch_var = batch_var * ((count - 1) / count)  # not in place: the engine keeps the other for the gradient
+        else:  # one value a channel is its own mean, and no estimate of a variance
+            batch_mean += x.detach().reshape(-1)
+            out = x - x.mean((0, 2, 3), keepdim=True)
+        self.running_mean.lerp_(batch_mean, _MOMENTUM)
+        if self.variance == "biased":
+            self.running_var.lerp_(batch_var, _MOMENTUM)
+        return out
+
+    def _forward_together(self, x: Tensor) -> Tensor:
+        out, batch_mean, batch_var = _normalise_together(x, epsilon=_EPSILON)
+        if self.variance == "unbiased":
+            count = x.numel() // x.shape[1] * self.processes
+            batch_var = batch_var * (count / (count - 1))
+        self.running_mean.lerp_(batch_mean, _MOMENTUM)
+        self.running_var.lerp_(batch_var, _MOMENTUM)
+        return out
+
+
+class PretrainedNorm(Module):
+    """Batch normalisation with scale and shift, in a pretrained network that learns no more; epsilon 1e-3, as in Inception.
+
+    Outside of training it normalises with the running statistics; in training with the batch's, and leaves the running ones alone.
     """
 
     running_mean: Tensor
@@ -64,25 +124,44 @@ class BatchNorm(Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        self.processes = 1
+        self.weight, self.bias = torch.nn.Parameter(torch.ones(channels)), torch.nn.Parameter(torch.zeros(channels))
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise with the batch's statistics in training, with the running ones otherwise."""
-        if not self.training:
-            return F.batch_norm(x, self.running_mean, self.running_var, training=False, eps=_EPSILON)
-        count = x.numel() // x.shape[1]
-        batch_mean, batch_var = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
-        if count > 1:
-            # With momentum 1 the engine hands out the statistics that it computes anyway.
-            out = F.batch_norm(x, batch_mean, batch_var, training=True, momentum=1.0, eps=_EPSILON)
-            batch_var = batch_var * ((count - 1) / count)  # not in place: the engine keeps the other for the gradient
-        else:  # one value a channel is its own mean
-            batch_mean += x.detach().reshape(-1)
-            out = x - x.mean((0, 2, 3), keepdim=True)
-        self.running_mean.lerp_(batch_mean, 0.1)
-        self.running_var.lerp_(batch_var, 0.1)
-        return out
+        """(N, channels, H, W) to the same."""
+        if self.training and self.processes > 1:
+            out, _, _ = _normalise_together(x, epsilon=1e-3)
+            return out * self.weight[:, None, None] + self.bias[:, None, None]
+        if self.training:
+            return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=1e-3)
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=1e-3)
+
+
+def _normalise_together(x: Tensor, *, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
+    """`x` normalised with the mean and biased variance (channels,) of the images of all processes, which each have as many."""
+    values = widen(x)
+    common_mean = _MeanOfProcesses.apply(mean(values, axes=(0, 2, 3)))
+    centred = values - common_mean
+    variance = _MeanOfProcesses.apply(mean(centred.square(), axes=(0, 2, 3)))
+    out = centred * (variance + epsilon).rsqrt()
+    return alike(out, x), common_mean.detach().flatten(), variance.detach().flatten()
+
+
+class _MeanOfProcesses(torch.autograd.Function):
+    """The mean over all processes. Backwards it is the same: each process's loss is a part of one mean."""
+
+    @staticmethod
+    def forward(context: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
+        del context
+        total = x.clone()
+        dist.all_reduce(total)
+        return total / dist.get_world_size()
+
+    @staticmethod
+    def backward(context: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:
+        return _MeanOfProcesses.forward(context, gradient)
 
 
 def instance_norm(x: Tensor) -> Tensor:
@@ -115,8 +194,19 @@ def absolute(x: Tensor) -> Tensor:
 
 
 def mean(x: Tensor, *, axes: tuple[int, ...] | None) -> Tensor:
-    """Mean over `axes`, which stay as length 1; None: over everything, a scalar."""
-    return x.mean() if axes is None else x.mean(axes, keepdim=True)
+    """Mean over `axes`, which stay as length 1; None: over everything, a scalar. Adds up, and returns, at least float32."""
+    kind = _at_least_float32(x.dtype)
+    return x.mean(dtype=kind) if axes is None else x.mean(axes, keepdim=True, dtype=kind)
+
+
+def widen(x: Tensor) -> Tensor:
+    """The same values in float32, whatever a network computed them in; float64 stays."""
+    return x.to(_at_least_float32(x.dtype))
+
+
+def alike(x: Tensor, other: Tensor) -> Tensor:
+    """`x` in the type of `other`, so that what both make is of that type, too."""
+    return x.to(other.dtype)
 
 
 def concatenate(tensors: Sequence[Tensor], *, axis: int) -> Tensor:
@@ -151,14 +241,23 @@ def resize_bicubic(x: Tensor, *, height: int, width: int) -> Tensor:
     return F.interpolate(x, (height, width), mode="bicubic", align_corners=False, antialias=False)
 
 
-def pool_mean_3x3(x: Tensor) -> Tensor:
-    """Mean of 3x3 at stride 2, one ring of zeros around: always divided by nine, the zeros count (spec: method, 0.3)."""
-    return F.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=True)
+def resize_area(x: Tensor, *, height: int, width: int) -> Tensor:
+    """Each pixel is the mean of the block that it replaces; the sides of `x` must be multiples of `height` and `width`."""
+    assert x.shape[2] % height == 0 and x.shape[3] % width == 0
+    return F.avg_pool2d(x, (x.shape[2] // height, x.shape[3] // width))
 
 
-def pool_maximum_2x2(x: Tensor) -> Tensor:
-    """Maximum of each 2x2; an odd last row or column is dropped."""
-    return F.max_pool2d(x, 2, stride=2)
+def pool_mean_3x3(x: Tensor, *, stride: int, border: Literal["ignored", "zeros"]) -> Tensor:
+    """Mean of 3x3 at each `stride`-th pixel. Beyond the border are zeros that count, or nothing: the mean is of what there is.
+
+    (Jittor's pooling knows only the former, whatever it is asked for: spec, method, 0.3.)
+    """
+    return F.avg_pool2d(x, 3, stride=stride, padding=1, count_include_pad=border == "zeros")
+
+
+def pool_maximum(x: Tensor, *, size: int) -> Tensor:
+    """Maximum of `size` x `size` at each second pixel, without padding; what fills no window at the end is dropped."""
+    return F.max_pool2d(x, size, stride=2)
 
 
 def from_numpy(array: np.ndarray, *, device: str) -> Tensor:
@@ -202,6 +301,39 @@ def set_training(module: Module, training: bool) -> None:
     module.train(training)
 
 
+def freeze(module: Module) -> None:
+    """Its parameters take part in no gradient any more; one can still flow through it."""
+    module.requires_grad_(False)
+
+
+@contextmanager
+def frozen(module: Module) -> Iterator[None]:
+    """The same within this context. It saves the memory that a gradient of the parameters would need, and a compiled network the work, too."""
+    module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        module.requires_grad_(True)
+
+
+def autocast(precision: Literal["float32", "bfloat16"], *, device: str) -> torch.autocast:
+    """Within this context networks compute in `precision`, and keep their weights in float32.
+
+    bfloat16: convolutions take and give it, and so features are stored in it; norms reckon with them in float32. Of the painter's features
+    for the backward pass 0.59 of the bytes remain (tiny preset's width at 96x96).
+    """
+    # Without a cache, or weights converted where nothing is kept for gradients would later be taken where something is.
+    return torch.autocast(device.partition(":")[0], torch.bfloat16, enabled=precision == "bfloat16", cache_enabled=False)
+
+
+def compile_anew(*modules: Module) -> None:
+    """Compile these networks, and forget what was compiled before. Before images change in size or layers come and go: then each network has
+    one size to be fast at, and a share that changes from epoch to epoch is all that may vary."""
+    torch.compiler.reset()
+    for module in modules:
+        module.compile()
+
+
 @contextmanager
 def exact_drawing() -> Iterator[None]:
     """Within this context nothing is kept for gradients, and a GPU computes in real float32, by the same kernels on each run: what is drawn
@@ -226,24 +358,44 @@ class Optimizer:
 
     names: tuple[str, ...]
     parameters: tuple[torch.nn.Parameter, ...]
+    steps: Literal["own", "common"]
     engine: torch.optim.Adam
 
 
-def adam(module: Module, *, rate: float, betas: tuple[float, float], epsilon: float) -> Optimizer:
-    """Adam over all parameters. A parameter that gets no gradient stays, and its own step count with it.
+def adam(module: Module, *, betas: tuple[float, float], epsilon: float, steps: Literal["own", "common"]) -> Optimizer:
+    """Adam over all parameters of `module`.
 
-    Jittor differs in two known ways: it adds epsilon before the bias correction, and counts steps for all parameters together, so that
-    a layer joining late starts with up to sqrt(1 / (1 - beta2)) times the rate (spec: method, 7).
+    `steps` says how those of a parameter are counted that gets no gradient. own: not at all, it stays as it is. common: as all others', as
+    if its gradient were zero; this is Jittor's way, by which a layer that joins late begins with up to sqrt(1 / (1 - beta2)) times
+    the rate (spec: method, 7). Jittor also adds epsilon before the bias correction, which makes no difference to speak of.
     """
     names, parameters = zip(*((_plain_name(name), parameter) for name, parameter in module.named_parameters()), strict=True)
-    return Optimizer(names, parameters, torch.optim.Adam(parameters, lr=rate, betas=betas, eps=epsilon, weight_decay=0.0, fused=True))
+    # A rate of its own comes with each step.
+    engine = torch.optim.Adam(parameters, lr=0.0, betas=betas, eps=epsilon, weight_decay=0.0, fused=True)
+    return Optimizer(names, parameters, steps, engine)
 
 
-def step(optimizer: Optimizer, loss: Tensor) -> None:
-    """One step down the gradient of `loss`; gradients are computed for the optimiser's own parameters only."""
-    optimizer.engine.zero_grad(set_to_none=True)
+def step(optimizer: Optimizer, loss: Tensor, *, rate: float) -> None:
+    """One step at `rate` down the gradient of `loss`."""
+    add_gradient(optimizer, loss)
+    move(optimizer, rate=rate)
+
+
+def add_gradient(optimizer: Optimizer, loss: Tensor) -> None:
+    """Add the gradient of `loss` to those since the last `move`; it is computed for the optimiser's own parameters only."""
     loss.backward(inputs=list(optimizer.parameters))
+
+
+def move(optimizer: Optimizer, *, rate: float) -> None:
+    """One step at `rate` down the gradients that were added, which are forgotten then."""
+    if optimizer.steps == "common":
+        for parameter in optimizer.parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+    for group in optimizer.engine.param_groups:
+        group["lr"] = rate
     optimizer.engine.step()
+    optimizer.engine.zero_grad(set_to_none=True)
 
 
 def state_arrays(module: Module) -> dict[str, np.ndarray]:
@@ -279,6 +431,13 @@ def move_towards(module: Module, target: Module, *, share: float) -> None:
     """Move all parameters and buffers of `module` towards those of a network like it: 0 leaves them, 1 copies."""
     with torch.no_grad():
         torch._foreach_lerp_(list(module.state_dict().values()), list(target.state_dict().values()), share)
+
+
+def copy_arrays(source: torch.nn.Module, target: torch.nn.Module) -> None:
+    """Copy every parameter and buffer of `source` into the one of the same name and shape in `target`, which may have others besides."""
+    targets = target.state_dict()
+    for name, value in source.state_dict().items():
+        targets[name].copy_(value)
 
 
 def optimizer_arrays(optimizer: Optimizer) -> dict[str, np.ndarray]:
@@ -328,6 +487,10 @@ _SPECTRAL_NAMES = {
     "parametrizations.weight.0._u": "weight_u",
     "parametrizations.weight.0._v": "weight_v",
 }
+
+
+def _at_least_float32(kind: torch.dtype) -> torch.dtype:
+    return torch.promote_types(kind, torch.float32)
 
 
 def _plain_name(name: str) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from apfgan.backend import BatchNorm, Conv2d, Module, Tensor, leaky_relu, load_arrays, relu, resize_nearest, state_arrays
+from apfgan.backend import BatchNorm, Conv2d, Module, Tensor, alike, leaky_relu, load_arrays, relu, resize_nearest, state_arrays
+from apfgan.config import ModelConfig
 
 SLOPE = 0.2
 """Of every leaky ReLU."""
@@ -16,9 +17,10 @@ SLOPE = 0.2
 class Spade(Module):
     """Normalisation whose scale and shift are drawn from the label map (Park et al. 2019), with label-guided noise before it."""
 
-    def __init__(self, channels: int, *, classes: int, hidden: int) -> None:
+    def __init__(self, channels: int, config: ModelConfig, *, classes: int) -> None:
         super().__init__()
-        self.norm = BatchNorm(channels)
+        hidden = config.hidden
+        self.norm = BatchNorm(channels, variance=config.running_variance)
         self.noise = Conv2d(classes, channels, kernel=1, stride=1, padding=0, bias=True, spectral_norm=False)
         self.shared = Conv2d(classes, hidden, kernel=3, stride=1, padding=1, bias=True, spectral_norm=False)
         self.gamma = Conv2d(hidden, channels, kernel=3, stride=1, padding=1, bias=True, spectral_norm=False)
@@ -27,7 +29,7 @@ class Spade(Module):
     def forward(self, x: Tensor, onehot: Tensor, noise: Tensor | None) -> Tensor:
         """Features (N, channels, h, w) under a label map of the same size."""
         if noise is not None:
-            x = x + noise * self.noise(onehot)
+            x = x + alike(noise, x) * self.noise(onehot)
         hidden = relu(self.shared(onehot))
         return self.norm(x) * (1 + self.gamma(hidden)) + self.beta(hidden)
 
@@ -35,16 +37,16 @@ class Spade(Module):
 class SpadeBlock(Module):
     """Two convolutions, each behind a SPADE, beside a shortcut that is convolved when the number of channels changes."""
 
-    def __init__(self, inputs: int, outputs: int, *, classes: int, hidden: int, spectral_norm: bool) -> None:
+    def __init__(self, inputs: int, outputs: int, config: ModelConfig, *, classes: int) -> None:
         super().__init__()
-        middle = min(inputs, outputs)
+        middle, spectral_norm = min(inputs, outputs), config.spectral_norm
         self.changes_channels = inputs != outputs
         if self.changes_channels:
-            self.norm_s = Spade(inputs, classes=classes, hidden=hidden)
+            self.norm_s = Spade(inputs, config, classes=classes)
             self.conv_s = Conv2d(inputs, outputs, kernel=1, stride=1, padding=0, bias=False, spectral_norm=spectral_norm)
-        self.norm_0 = Spade(inputs, classes=classes, hidden=hidden)
+        self.norm_0 = Spade(inputs, config, classes=classes)
         self.conv_0 = Conv2d(inputs, middle, kernel=3, stride=1, padding=1, bias=True, spectral_norm=spectral_norm)
-        self.norm_1 = Spade(middle, classes=classes, hidden=hidden)
+        self.norm_1 = Spade(middle, config, classes=classes)
         self.conv_1 = Conv2d(middle, outputs, kernel=3, stride=1, padding=1, bias=True, spectral_norm=spectral_norm)
 
     def forward(self, x: Tensor, onehot: Tensor, noise: Iterator[Tensor | None]) -> Tensor:

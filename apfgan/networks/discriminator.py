@@ -8,12 +8,12 @@ from apfgan.backend import (
     ModuleList,
     Tensor,
     concatenate,
+    copy_arrays,
     instance_norm,
     leaky_relu,
-    load_arrays,
     pool_mean_3x3,
     resize_bilinear,
-    state_arrays,
+    widen,
 )
 from apfgan.config import ModelConfig
 from apfgan.networks.blocks import SLOPE, count_modules
@@ -46,22 +46,24 @@ class Discriminator(Module):
         self.body = ModuleList(conv(body[index], body[index + 1], stride=2 if index < 3 else 1, plain=False) for index in range(4))
         self.predict = conv(body[4], 1, stride=1, plain=True)
 
-    def forward(self, pictures: Tensor, *, fade: float) -> list[Tensor]:
+    def forward(self, pictures: Tensor, *, fade: float, lender: "Discriminator | None") -> list[Tensor]:
         """Features of every layer and, last, the prediction (N, 1, h, w) for label map and image together (N, classes + 3, H, W).
 
         `fade` > 0: the first halving is mixed, as much as `fade` says, with what the level below would read from the image at half the size.
+        `lender`: the discriminator of the level below, whose layers are used instead of the own ones, but for the two that it does not have.
         """
+        shared = lender or self
         x = leaky_relu(self.from_image[self.level](pictures), slope=SLOPE)
-        layers = [*reversed(self.grow), *self.body]
+        layers = [*self.grow[self.level - 1 :], *reversed(shared.grow[: self.level - 1]), *shared.body]
         if fade > 0:
             half = resize_bilinear(pictures, height=pictures.shape[2] // 2, width=pictures.shape[3] // 2)
-            below = leaky_relu(self.from_image[self.level - 1](half), slope=SLOPE)
+            below = leaky_relu(shared.from_image[self.level - 1](half), slope=SLOPE)
             x = (1 - fade) * below + fade * _layer(layers.pop(0), x)
         features = []
         for layer in layers:
             x = _layer(layer, x)
             features.append(x)
-        return [*features, self.predict(x)]
+        return [*features, widen(shared.predict(x))]
 
 
 class Discriminators(Module):
@@ -69,6 +71,7 @@ class Discriminators(Module):
 
     def __init__(self, config: ModelConfig, *, classes: int) -> None:
         super().__init__()
+        self.border = config.pyramid_border
         self.levels = ModuleList(Discriminator(config, classes=classes, level=level) for level in range(config.levels))
 
     def forward(self, labels: Tensor, images: Tensor, *, roles: Sequence[Role]) -> list[list[Tensor]]:
@@ -80,16 +83,14 @@ class Discriminators(Module):
         seen = []
         for index, role in enumerate(roles):
             if index > 0:
-                pictures = pool_mean_3x3(pictures)
-            seen.append(self.levels[role.discriminator](pictures, fade=role.fade))
+                pictures = pool_mean_3x3(pictures, stride=2, border=self.border)
+            lender = self.levels[role.discriminator - 1] if role.borrows else None
+            seen.append(self.levels[role.discriminator](pictures, fade=role.fade, lender=lender))
         return seen
 
     def hand_over(self, heir: int) -> None:
         """Copy everything that discriminator `heir` shares with the one below it, so that a new size starts from what is known."""
-        below, own = f"levels.{heir - 1}.", f"levels.{heir}."
-        arrays = state_arrays(self)
-        arrays |= {own + name.removeprefix(below): array for name, array in arrays.items() if name.startswith(below)}
-        load_arrays(self, arrays, origin=f"discriminator {heir - 1}")
+        copy_arrays(self.levels[heir - 1], self.levels[heir])
 
     def dimensions(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
         """Levels, width and classes."""

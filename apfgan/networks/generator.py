@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise, repeat
 
-from apfgan.backend import Conv2d, Module, ModuleList, Tensor, leaky_relu, resize_bilinear, resize_nearest, tanh
+from apfgan.backend import Conv2d, Module, ModuleList, Tensor, leaky_relu, resize_bilinear, resize_nearest, tanh, widen
 from apfgan.config import ModelConfig
 from apfgan.networks.blocks import SLOPE, SpadeBlock, count_modules
 from apfgan.networks.encoder import Encoder
@@ -17,7 +17,7 @@ class Generator(Module):
         super().__init__()
 
         def block(inputs: int, outputs: int) -> SpadeBlock:
-            return SpadeBlock(inputs, outputs, classes=classes, hidden=config.hidden, spectral_norm=config.spectral_norm)
+            return SpadeBlock(inputs, outputs, config, classes=classes)
 
         self.upsamplings, self.levels = config.upsamplings, config.levels
         widest = 2 ** (config.upsamplings - 1) * config.width
@@ -54,7 +54,7 @@ class Generator(Module):
         return image
 
     def _image(self, x: Tensor, level: int) -> Tensor:
-        return tanh(self.images[level](leaky_relu(x, slope=SLOPE)))
+        return tanh(widen(self.images[level](leaky_relu(x, slope=SLOPE))))
 
     def noise_shapes(self, height: int, width: int) -> list[tuple[int, int]]:
         """(h, w) of each noise tensor of a full-size forward for an image of height x width, in the order in which they are used."""
