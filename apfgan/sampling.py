@@ -5,7 +5,9 @@ engine changes its noise, so that two candidates meet under common random number
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
+from typing import Literal
 
 import numpy as np
 
@@ -14,6 +16,7 @@ from apfgan.checkpoints import Weights
 from apfgan.config import Config
 from apfgan.networks import Painter, build_painter
 from apfgan.randomness import random_source
+from apfgan.schedule import Stage
 
 NOISE_SCHEME = "host/seed,stem/1"
 """Name of the rule by which noise is drawn; part of every content key."""
@@ -31,20 +34,40 @@ def load_painter(weights: Weights, config: Config, *, origin: str, device: str =
     return painter
 
 
+@contextmanager
+def drawing(painter: Painter) -> Iterator[None]:
+    """Within this context a painter in training draws like a finished one; behind it, it learns on as if it had never drawn."""
+    set_training(painter, False)
+    try:
+        yield
+    finally:
+        set_training(painter, True)
+
+
 def sample(
-    painter: Painter, label_maps: Iterable[tuple[str, np.ndarray]], *, classes: int, seed: int | None, device: str = "cpu", batch: int = 4
+    painter: Painter,
+    label_maps: Iterable[tuple[str, np.ndarray]],
+    *,
+    classes: int,
+    seed: int | None,
+    stage: Stage | None = None,
+    device: str = "cpu",
+    batch: int = 4,
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """(stem, label map, image float32 (3, H, W) in [-1, 1]) for each (stem, label map (H, W)), in order. `seed` None: no noise at all."""
+    """(stem, label map, image float32 (3, H, W) in [-1, 1]) for each (stem, label map (H, W)), in order.
+
+    `seed` None: no noise at all. `stage`: draw as in training's first phase, smaller images without noise.
+    """
     stream = iter(label_maps)
     while chunk := list(islice(stream, batch)):
         maps = np.stack([label_map for _, label_map in chunk])
         noise = None
-        if seed is not None:
+        if seed is not None and stage is None:
             shapes = painter.generator.noise_shapes(*maps.shape[1:])
             layers = zip(*(image_noise(stem, seed, shapes) for stem, _ in chunk), strict=True)
             noise = [from_numpy(np.stack(layer), device=device) for layer in layers]
         with exact_drawing():
-            images = to_numpy(painter(one_hot(maps, classes, device=device), noise=noise, stage=None))
+            images = to_numpy(painter(one_hot(maps, classes, device=device), noise=noise, stage=stage))
         for (stem, label_map), image in zip(chunk, images, strict=True):
             yield stem, label_map, image
 
@@ -55,9 +78,7 @@ def image_noise(stem: str, seed: int, shapes: Sequence[tuple[int, int]]) -> list
     return [source.standard_normal((1, height, width), dtype=np.float32) for height, width in shapes]
 
 
-def to_pixels(image: np.ndarray) -> np.ndarray:
-    """uint8 (H, W, 3) of a float image (3, H, W) in [-1, 1], rounded to the nearest level.
-
-    The original truncates, which darkens every image by half a level (spec: method, 12.19).
-    """
-    return np.clip(np.rint((image.transpose(1, 2, 0) + 1) * 127.5), 0, 255).astype(np.uint8)
+def to_pixels(image: np.ndarray, *, rounding: Literal["nearest", "down"]) -> np.ndarray:
+    """uint8 (H, W, 3) of a float image (3, H, W) in [-1, 1], by the rule of `OutputConfig.rounding`."""
+    levels = (image.transpose(1, 2, 0) + 1) * 127.5
+    return np.clip(np.rint(levels) if rounding == "nearest" else np.floor(levels), 0, 255).astype(np.uint8)

@@ -45,5 +45,5 @@ def _encode(image: np.ndarray, form: Format, output: OutputConfig) -> bytes:
         buffer = io.BytesIO()
         np.save(buffer, image, allow_pickle=False)
         return buffer.getvalue()
-    pixels = to_pixels(image)
+    pixels = to_pixels(image, rounding=output.rounding)
     return encode_png(pixels) if form == "png" else encode_jpeg(pixels, quality=output.jpeg_quality, subsampling=output.jpeg_subsampling)

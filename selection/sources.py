@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from apfgan.checkpoints import load_manifest, load_weights
+from apfgan.config import OutputConfig
 from apfgan.data import load_label_map
 from apfgan.images import decode_jpeg, encode_jpeg
 from apfgan.records import Candidate
@@ -50,23 +51,26 @@ class GeneratorSource:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """Weights by hash and share, noise, and the encoder that every image passes."""
+        """Weights by hash and share, noise, and the rounding and encoder that every image passes."""
         members = zip(self.candidate.members, self.candidate.shares, strict=True)
         return {
             "weights": sorted([load_manifest(self.run, name).sha256, round(share, 6)] for name, share in members),
             "merge": "mean, BatchNorm averaged",
             "seed": self.candidate.seed,
             "noise": NOISE_SCHEME,
-            "rounding": "nearest",
             "output": asdict(self.run.config.output),
         }
 
     def draw(self, label_maps: Sequence[Path]) -> Iterator[Drawn]:
         """Images after the JPEG encoder of the submission: what is shipped is what is judged."""
-        output = self.run.config.output
         for stem, label_map, image in draw_images(self.run, self.candidate, label_maps, device=self.device):
-            encoded = encode_jpeg(to_pixels(image), quality=output.jpeg_quality, subsampling=output.jpeg_subsampling)
-            yield Drawn(stem, label_map, decode_jpeg(encoded), encoded)
+            yield as_submitted(stem, label_map, image, self.run.config.output)
+
+
+def as_submitted(stem: str, label_map: np.ndarray, image: np.ndarray, output: OutputConfig) -> Drawn:
+    """An image float32 (3, H, W) in [-1, 1] behind the encoder that every submitted image passes."""
+    encoded = encode_jpeg(to_pixels(image, rounding=output.rounding), quality=output.jpeg_quality, subsampling=output.jpeg_subsampling)
+    return Drawn(stem, label_map, decode_jpeg(encoded), encoded)
 
 
 def draw_images(
