@@ -11,7 +11,7 @@ import os
 import re
 import unicodedata
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -24,10 +24,11 @@ import numpy as np
 
 from apfgan.config import DataConfig
 from apfgan.errors import DataError
-from apfgan.files import hash_file, hash_value
-from apfgan.images import read_label_map, read_photo, resize_label_map, resize_photo, shown
+from apfgan.files import hash_bytes, hash_value
+from apfgan.images import decode_label_map, decode_photo, read_content, read_label_map, read_photo, resize_label_map, resize_photo, shown
 from apfgan.labels import Classes
 from apfgan.progress import SILENT, Progress
+from apfgan.single_class import SingleClassPhotos, only_class
 
 _PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
 _LABEL_SUFFIXES = (".png",)
@@ -56,6 +57,13 @@ class Pair:
     """Their name, without folder and suffix."""
     photo: Path
     label_map: Path
+
+
+class PairHashes(NamedTuple):
+    """SHA-256 of the bytes of a pair's files, in hex."""
+
+    photo: str
+    label_map: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +96,16 @@ class LabelCounts:
 class DataReport:
     """Everything that `check_dataset` found."""
 
+    pairs: tuple[Pair, ...]
+    """The training pairs, as `find_pairs` gives them."""
     train: LabelCounts
     test: LabelCounts | None
     """None: there is no DATA/test/labels."""
     problems: tuple[Problem, ...]
+    hashes: Mapping[str, PairHashes]
+    """Of the files of each pair without a problem, by its stem."""
+    single_class: SingleClassPhotos
+    """The photos whose label map has one class only."""
 
     def raise_problems(self) -> None:
         """Raise a `DataError` if there are problems: it counts them all and shows the first 20."""
@@ -122,8 +136,11 @@ def find_label_maps(folder: Path) -> list[Path]:
     return label_maps
 
 
-def check_dataset(data: Path, classes: Classes, *, progress: Progress = SILENT) -> DataReport:
-    """Decode every file of `data` and report all that is wrong, with the class counts of what is right."""
+def check_dataset(data: Path, classes: Classes, *, visit: Callable[[np.ndarray], object] | None = None, progress: Progress = SILENT) -> DataReport:
+    """Read and decode every file of `data` once, and report all that is wrong, with what there is to know about the rest.
+
+    `visit` is shown each training photo without a problem, uint8 (H, W, 3), in natural order.
+    """
     pairs, problems = _scan_pairs(data)
     test: list[Path] = []
     test_folder = data / "test" / "labels"
@@ -132,17 +149,34 @@ def check_dataset(data: Path, classes: Classes, *, progress: Progress = SILENT) 
         problems += test_problems
 
     train_counts, test_counts = _Counter(classes), _Counter(classes)
+    hashes: dict[str, PairHashes] = {}
+    single_class: dict[int, tuple[str, ...]] = {}
     with progress.task("check", len(pairs) + len(test), unit="files") as task:
-        for counter, examined in (
-            (train_counts, _in_threads(partial(_examine_pair, classes=classes), pairs)),
-            (test_counts, _in_threads(partial(_examine_label_map, classes=classes), test)),
-        ):
-            for counted, found in examined:
-                problems += found
-                if counted is not None:
-                    counter.add(counted)
-                task.advance()
-    return DataReport(train_counts.total(), test_counts.total() if test_folder.exists() else None, tuple(problems))
+        examined = _in_threads(partial(_examine_pair, classes=classes, keep_photo=visit is not None), pairs)
+        for pair, found in zip(pairs, examined, strict=True):
+            problems += found.problems
+            if found.counted is not None:
+                train_counts.add(found.counted)
+            if not found.problems:
+                hashes[pair.stem] = found.hashes
+                if found.only_class is not None:
+                    single_class[found.only_class] = (*single_class.get(found.only_class, ()), pair.photo.name)
+                if visit is not None and found.photo is not None:
+                    visit(found.photo)
+            task.advance()
+        for counted, test_problems in _in_threads(partial(_examine_label_map, classes=classes), test):
+            problems += test_problems
+            if counted is not None:
+                test_counts.add(counted)
+            task.advance()
+    return DataReport(
+        pairs=tuple(pairs),
+        train=train_counts.total(),
+        test=test_counts.total() if test_folder.exists() else None,
+        problems=tuple(problems),
+        hashes=hashes,
+        single_class=single_class,
+    )
 
 
 def check_label_maps(paths: Sequence[Path], classes: Classes) -> None:
@@ -151,14 +185,30 @@ def check_label_maps(paths: Sequence[Path], classes: Classes) -> None:
     _raise([problem for _, problems in examined for problem in problems])
 
 
-class TrainingPairs:
-    """The training set, as shuffled batches of resized, cropped and mirrored pairs."""
+def read_photos(paths: Iterable[Path]) -> Iterator[np.ndarray]:
+    """The photos in `paths`, uint8 (H, W, 3), in order; a few are decoded ahead."""
+    return _in_threads(read_photo, paths)
 
-    def __init__(self, pairs: Sequence[Pair], config: DataConfig) -> None:
+
+class TrainingPairs:
+    """The training set without what `data.exclude` names, as shuffled batches of resized, cropped and mirrored pairs."""
+
+    def __init__(self, pairs: Sequence[Pair], config: DataConfig, *, hashes: Mapping[str, PairHashes] | None = None) -> None:
+        """`hashes`, by stem, of at least these pairs' files, saves reading them for the fingerprint.
+
+        Raises `DataError` when there are no pairs, or none is left.
+        """
         if not pairs:
             raise DataError("there are no training pairs: put photos into DATA/train/imgs and their label maps into DATA/train/labels")
-        self.pairs = tuple(pairs)
+        by_name = {_normal(pair.stem): pair for pair in pairs}
+        excluded = {_normal(name): name for name in config.exclude}
+        self.pairs = tuple(pair for name, pair in by_name.items() if name not in excluded)
+        if not self.pairs:
+            raise DataError(f"data.exclude names all {len(pairs)} training pairs: there is nothing left to train on")
+        self.not_found = tuple(given for name, given in excluded.items() if name not in by_name)
+        """Names in `data.exclude` that no pair has."""
         self.config = config
+        self._hashes = hashes
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -166,8 +216,8 @@ class TrainingPairs:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of every file's bytes and name; the same for a copy or another order, another for one changed pixel."""
-        photos, label_maps = ([pair.photo for pair in self.pairs], [pair.label_map for pair in self.pairs])
-        return hash_value([hash_photos(photos), hash_label_maps(label_maps)])
+        hashes = hash_pairs(self.pairs) if self._hashes is None else {pair.stem: self._hashes[pair.stem] for pair in self.pairs}
+        return hash_value(set_hashes(hashes))
 
     def batch_count(self, batch: int) -> int:
         """Batches in an epoch: the last incomplete one is dropped, unless it is the only one."""
@@ -195,7 +245,7 @@ class TrainingPairs:
         draw = _generator(seed, epoch, 1 + index)
         x, y = int(draw.integers(0, width - config.width, endpoint=True)), int(draw.integers(0, height - config.height, endpoint=True))
         mirrored = bool(draw.random() > 0.5)
-        photo, label_map = training_crop(photo, label_map, config, x=x, y=y, flip=config.flip and mirrored)
+        photo, label_map = training_crop(photo, label_map, config, x=x, y=y if config.crop == "anywhere" else 0, flip=config.flip and mirrored)
         return _INTENSITIES[photo.transpose(2, 0, 1)], label_map, pair.stem
 
 
@@ -215,8 +265,7 @@ def load_size(photo_size: tuple[int, int], config: DataConfig) -> tuple[int, int
 def training_crop(photo: np.ndarray, label_map: np.ndarray, config: DataConfig, *, x: int, y: int, flip: bool) -> tuple[np.ndarray, np.ndarray]:
     """The part of a pair that training sees: resized to `load_size`, cut to the generator's size at (`x`, `y`), mirrored if `flip`.
 
-    Takes and returns uint8 (H, W, 3) and integer (H, W). The original draws x in 0..60 and keeps y at 0 (spec: method, 9); `TrainingPairs`
-    draws both, since the rows below are as good as the ones above.
+    Takes and returns uint8 (H, W, 3) and integer (H, W).
     """
     size = load_size((photo.shape[1], photo.shape[0]), config)
     window = (slice(y, y + config.height), slice(x, x + config.width))
@@ -229,6 +278,13 @@ def load_label_map(path: Path, config: DataConfig) -> np.ndarray:
     return resize_label_map(read_label_map(path, config.label_classes), (config.width, config.height))
 
 
+def spread(items: Sequence[_Item], most: int | None) -> list[_Item]:
+    """At most so many of `items`, evenly spread, in order."""
+    if most is None or most >= len(items):
+        return list(items)
+    return [items[position] for position in np.linspace(0, len(items) - 1, most).round().astype(int)]
+
+
 def hash_label_maps(paths: Iterable[Path]) -> str:
     """Hash of a set of label maps: of each one's name and bytes, whatever their folder and order."""
     return _hash_named_files(paths)
@@ -239,11 +295,35 @@ def hash_photos(paths: Iterable[Path]) -> str:
     return _hash_named_files(paths)
 
 
+def hash_pairs(pairs: Sequence[Pair], *, progress: Progress = SILENT) -> dict[str, PairHashes]:
+    """The hashes of the files of each pair, by its stem: everything is read, nothing is decoded."""
+    with progress.task("read the data", len(pairs), unit="pairs") as task:
+        hashes = {}
+        found = _in_threads(lambda pair: PairHashes(_hash_content(pair.photo), _hash_content(pair.label_map)), pairs)
+        for pair, of_pair in zip(pairs, found, strict=True):
+            hashes[pair.stem] = of_pair
+            task.advance()
+    return hashes
+
+
+def set_hashes(hashes: Mapping[str, PairHashes]) -> PairHashes:
+    """What `hash_photos` and `hash_label_maps` give for the pairs that `hashes` lists by stem."""
+    photos, label_maps = ([(stem, found[side]) for stem, found in hashes.items()] for side in (0, 1))
+    return PairHashes(_hash_named(photos), _hash_named(label_maps))
+
+
 def _hash_named_files(paths: Iterable[Path]) -> str:
     named = list(paths)
-    hashes = _in_threads(hash_file, named)
+    return _hash_named(zip((path.stem for path in named), _in_threads(_hash_content, named), strict=True))
+
+
+def _hash_content(path: Path) -> str:
+    return hash_bytes(read_content(path))
+
+
+def _hash_named(named: Iterable[tuple[str, str]]) -> str:
     # ascii() also takes names whose bytes are no text.
-    return hash_value(sorted([ascii(unicodedata.normalize("NFC", path.stem)), content] for path, content in zip(named, hashes, strict=True)))
+    return hash_value(sorted([ascii(_normal(stem)), content] for stem, content in named))
 
 
 def _generator(seed: int, epoch: int, purpose: int) -> np.random.Generator:
@@ -285,8 +365,8 @@ def _scan_pairs(data: Path) -> tuple[list[Pair], list[Problem]]:
     photos, photo_problems = _scan(data / "train" / "imgs", "photo", _PHOTO_SUFFIXES)
     label_maps, label_problems = _scan(data / "train" / "labels", "label map", _LABEL_SUFFIXES)
     problems = photo_problems + label_problems
-    photo_of = {_normal(path): path for path in photos}
-    label_map_of = {_normal(path): path for path in label_maps}
+    photo_of = {_normal(path.stem): path for path in photos}
+    label_map_of = {_normal(path.stem): path for path in label_maps}
     if photos and label_maps:
         for name, path in photo_of.items():
             if name not in label_map_of:
@@ -294,7 +374,7 @@ def _scan_pairs(data: Path) -> tuple[list[Pair], list[Problem]]:
         for name, path in label_map_of.items():
             if name not in photo_of:
                 problems.append(Problem(path, f"has no photo {shown(data / 'train' / 'imgs' / f'{name}.jpg')}"))
-    return [Pair(path.stem, photo_of[name], path) for name, path in label_map_of.items() if name in photo_of], problems
+    return [Pair(label_map_of[name].stem, path, label_map_of[name]) for name, path in photo_of.items() if name in label_map_of], problems
 
 
 def _scan(folder: Path, kind: str, suffixes: tuple[str, ...]) -> tuple[list[Path], list[Problem]]:
@@ -314,7 +394,7 @@ def _scan(folder: Path, kind: str, suffixes: tuple[str, ...]) -> tuple[list[Path
             problems.append(Problem(entry, "is not a file (a folder, a pipe, or a link that leads nowhere); remove it"))
         elif suffix not in suffixes:
             problems.append(Problem(entry, "is a JPEG: label maps must be PNG, because JPEG changes the ids along every class edge"))
-        elif (first := first_with.setdefault(_normal(entry).casefold(), entry)) is not entry:
+        elif (first := first_with.setdefault(_normal(entry.stem).casefold(), entry)) is not entry:
             problems.append(Problem(entry, f"has the same name as {shown(first)}, but for letter case or suffix; rename or remove one"))
         else:
             files.append(entry)
@@ -328,9 +408,9 @@ def _natural(path: Path) -> tuple[list[str | int], str]:
     return [int(part) if index % 2 else part for index, part in enumerate(parts)], path.name
 
 
-def _normal(path: Path) -> str:
+def _normal(stem: str) -> str:
     """The name by which partners find each other: file systems store accents composed or decomposed."""
-    return unicodedata.normalize("NFC", path.stem)
+    return unicodedata.normalize("NFC", stem)
 
 
 def _raise(problems: Sequence[Problem]) -> None:
@@ -376,23 +456,53 @@ class _Counter:
         )
 
 
-def _examine_pair(pair: Pair, *, classes: Classes) -> tuple[_Counted | None, list[Problem]]:
-    counted, problems = _examine_label_map(pair.label_map, classes=classes)
-    try:
-        photo = read_photo(pair.photo)
-        if counted is not None:
-            _check_sizes(pair, photo.shape, counted.shape)
-    except DataError as error:
-        problems.append(_problem(pair.photo, error))
-    return counted, problems
+@dataclass(frozen=True, slots=True)
+class _Examined:
+    """What a pair is like. Without problems, nothing but the photo that nobody wants is None."""
+
+    counted: _Counted | None
+    only_class: int | None
+    hashes: PairHashes
+    photo: np.ndarray | None
+    problems: list[Problem]
+
+
+def _examine_pair(pair: Pair, *, classes: Classes, keep_photo: bool) -> _Examined:
+    problems: list[Problem] = []
+    label_map, label_hash = _examine(pair.label_map, partial(decode_label_map, classes=classes), problems)
+    photo, photo_hash = _examine(pair.photo, decode_photo, problems)
+    if photo is not None and label_map is not None:
+        try:
+            _check_sizes(pair, photo.shape, label_map.shape)
+        except DataError as error:
+            problems.append(_problem(pair.photo, error))
+    return _Examined(
+        counted=None if label_map is None else _count(label_map, classes),
+        only_class=None if label_map is None else only_class(label_map, classes),
+        hashes=PairHashes(photo_hash, label_hash),
+        photo=photo if keep_photo else None,
+        problems=problems,
+    )
 
 
 def _examine_label_map(path: Path, *, classes: Classes) -> tuple[_Counted | None, list[Problem]]:
+    problems: list[Problem] = []
+    label_map, _ = _examine(path, partial(decode_label_map, classes=classes), problems)
+    return None if label_map is None else _count(label_map, classes), problems
+
+
+def _examine(path: Path, decode: Callable[[bytes, str], np.ndarray], problems: list[Problem]) -> tuple[np.ndarray | None, str]:
+    """What a file holds and the hash of its bytes, read once; if it cannot be used, `problems` gets the reason."""
     try:
-        label_map = read_label_map(path, classes)
+        content = read_content(path)
+        return decode(content, shown(path)), hash_bytes(content)
     except DataError as error:
-        return None, [_problem(path, error)]
-    return _Counted(label_map.shape, np.bincount(label_map.ravel(), minlength=len(classes))), []
+        problems.append(_problem(path, error))
+        return None, ""
+
+
+def _count(label_map: np.ndarray, classes: Classes) -> _Counted:
+    return _Counted(label_map.shape, np.bincount(label_map.ravel(), minlength=len(classes)))
 
 
 def _problem(path: Path, error: DataError) -> Problem:

@@ -27,8 +27,12 @@ def read_photo(path: Path) -> np.ndarray:
     Grey and palette images become RGB, an alpha channel is dropped where it hides nothing. Raises `DataError` for a file that is damaged,
     transparent, rotated by EXIF, CMYK or of more than 8 bits of grey.
     """
-    source = shown(path)
-    image: Image.Image = _decode(_read_bytes(path), source)
+    return decode_photo(read_content(path), shown(path))
+
+
+def decode_photo(content: bytes, source: str) -> np.ndarray:
+    """The same from the file's bytes; `source` names them in errors."""
+    image: Image.Image = _decode(content, source)
     if image.mode.startswith("I"):
         raise DataError(f"{source}: this is a {image.mode} image (16-bit grey), a label map perhaps; a photo needs 8-bit RGB")
     if image.mode == "CMYK":
@@ -46,8 +50,11 @@ def read_label_map(path: Path, classes: Classes) -> np.ndarray:
     Reads 1- to 16-bit grey (the value is the id), palettes (the index is the id) and RGB with equal channels. Raises `DataError` for colours,
     JPEG, EXIF rotation, and for ids that are neither a class nor the ignore value: their range is checked before they are narrowed.
     """
-    source = shown(path)
-    content = _read_bytes(path)
+    return decode_label_map(read_content(path), shown(path), classes)
+
+
+def decode_label_map(content: bytes, source: str, classes: Classes) -> np.ndarray:
+    """The same from the file's bytes; `source` names them in errors."""
     image = _decode(content, source)
     if image.format != "PNG":
         raise DataError(f"{source}: a {image.format} label map has wrong ids along every class edge; export it again as PNG")
@@ -100,7 +107,8 @@ def shown(path: Path) -> str:
     return text if text.isprintable() else repr(text)
 
 
-def _read_bytes(path: Path) -> bytes:
+def read_content(path: Path) -> bytes:
+    """The bytes of a file; raises `DataError` that names it when it is none or cannot be read."""
     source = shown(path)
     try:
         if not path.is_file():  # opening a FIFO would wait for ever

@@ -25,7 +25,7 @@ from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
 from apfgan.errors import DataError, WeightsError
 from apfgan.files import hash_bytes, write_bytes, write_json
-from apfgan.images import read_photo, resize_label_map, resize_photo
+from apfgan.images import resize_label_map, resize_photo
 from apfgan.labels import Classes
 from apfgan.progress import SILENT, Progress
 from metrics.aesthetic_proxy import AestheticProxy
@@ -105,15 +105,9 @@ class EmbeddedJudge:
             confusion.append(count_confusion(label_maps[rows], seen, self._classes))
         return {"features": np.concatenate(features), "confusion": np.concatenate(confusion)}
 
-    def observe_photos(self, paths: Sequence[Path], *, batch: int = BATCH, progress: Progress = SILENT) -> np.ndarray:
+    def observe_photos(self, photos: Sequence[np.ndarray]) -> np.ndarray:
         """Features float32 (N, D) of photos, brought to the size of the generated images first (Pillow's bicubic)."""
-        rows = []
-        with progress.task("look at the photos", len(paths)) as task:
-            for start in range(0, len(paths), batch):
-                chunk = paths[start : start + batch]
-                rows.append(self._look(np.stack([resize_photo(read_photo(path), self._image_size) for path in chunk]))[0])
-                task.advance(len(chunk))
-        return np.concatenate(rows)
+        return self._look(np.stack([resize_photo(photo, self._image_size) for photo in photos]))[0]
 
     def fit_reference(self, features: np.ndarray) -> Reference:
         """The reference from the photos' features (N, D); distances from it are in percent of the photos' spread."""

@@ -14,8 +14,6 @@ from torch import nn
 from torch.nn import functional
 
 from apfgan.files import hash_file
-from apfgan.images import read_photo
-from apfgan.progress import SILENT, Progress
 from metrics.frechet import Reference
 from metrics.inference import exact_inference, freeze, image_tensor, load_state, read_state
 
@@ -191,15 +189,10 @@ class InceptionJudge:
         """`features`, float32 (N, 2048), of images uint8 (N, H, W, 3); the label maps are not looked at."""
         return {"features": np.concatenate([self._look(images[start : start + BATCH]) for start in range(0, len(images), BATCH)])}
 
-    def observe_photos(self, paths: Sequence[Path], *, batch: int = BATCH, progress: Progress = SILENT) -> np.ndarray:
+    def observe_photos(self, photos: Sequence[np.ndarray]) -> np.ndarray:
         """Features float32 (N, 2048) of photos, each squashed to 299x299 from its own size, as pytorch-fid does with a folder."""
-        rows = []
-        with progress.task("look at the photos", len(paths)) as task, exact_inference():
-            for start in range(0, len(paths), batch):
-                chunk = paths[start : start + batch]
-                rows.append(self._features(torch.cat([_squash(image_tensor(read_photo(path)[None], self._device)) for path in chunk])))
-                task.advance(len(chunk))
-        return np.concatenate(rows)
+        with exact_inference():
+            return self._features(torch.cat([_squash(image_tensor(photo[np.newaxis], self._device)) for photo in photos]))
 
     def fit_reference(self, features: np.ndarray) -> Reference:
         """The reference from the photos' features (N, 2048)."""

@@ -10,14 +10,12 @@ stored observations, so that any of them can be had again without an image. Obse
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from apfgan.errors import DataError
 from apfgan.labels import Classes
-from apfgan.progress import SILENT, Progress
 from apfgan.records import Estimate
 from metrics.frechet import Reference, measure_distance
 from metrics.measured import Measured
@@ -48,8 +46,8 @@ class FeatureJudge(Judge, Protocol):
     def distance(self) -> str:
         """Name of the distance between its features: `fid` for pytorch-fid's Inception network, else a name of its own."""
 
-    def observe_photos(self, paths: Sequence[Path], *, batch: int = 16, progress: Progress = SILENT) -> np.ndarray:
-        """Features float32 (N, D) of the photos that generated images are compared with, at the judge's own geometry."""
+    def observe_photos(self, photos: Sequence[np.ndarray]) -> np.ndarray:
+        """Features float32 (N, D) of a few of the photos that images are compared with, uint8 (H, W, 3) each, at the judge's own geometry."""
 
     def fit_reference(self, features: np.ndarray) -> Reference:
         """The reference for `score`, from the photos' features (N, D)."""
@@ -101,14 +99,6 @@ class Judges:
         for judge in dict.fromkeys((self.mask, self.aesthetic, self.features)):
             observed |= judge.observe(images, label_maps)
         return observed
-
-    def observe_photos(self, paths: Sequence[Path], *, batch: int = 16, progress: Progress = SILENT) -> np.ndarray:
-        """Features float32 (N, D) of the reference photos."""
-        return self.features.observe_photos(paths, batch=batch, progress=progress)
-
-    def fit_reference(self, features: np.ndarray) -> Reference:
-        """The reference for `score`, from the photos' features (N, D)."""
-        return self.features.fit_reference(features)
 
 
 def measure(observations: Observations, reference: Reference) -> dict[str, Measured]:

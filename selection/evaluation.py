@@ -9,18 +9,18 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from apfgan.data import check_label_maps, find_label_maps, find_pairs, find_photos, hash_label_maps, hash_photos, load_label_map
+from apfgan.data import check_label_maps, find_label_maps, find_pairs, find_photos, hash_label_maps, hash_photos, load_label_map, spread
 from apfgan.errors import DataError, UsageError
-from apfgan.files import hash_value, write_bytes, write_json
+from apfgan.files import write_bytes, write_json
 from apfgan.images import encode_jpeg, encode_png, read_photo, resize_photo
 from apfgan.progress import SILENT, Progress
 from apfgan.runs import Run
 from metrics.composite import FORMULAS
 from metrics.embedded import EmbeddedJudge, embedded_judges, fit
-from metrics.frechet import Reference
 from metrics.judges import Judges
 from metrics.standard import standard_judges
-from selection.measuring import Bench, spread
+from selection.measuring import Bench
+from selection.survey import find_reference, survey_data
 
 FITTING_PAIRS = 256
 """Training pairs that an embedded judge is fitted on, at most; evenly spread over the set."""
@@ -54,6 +54,11 @@ class Evaluation:
         """The folder of photos; `UsageError` when none was ever named."""
         return self._folder(self.real, "train/imgs", "--real DIR")
 
+    @property
+    def training_set(self) -> Path | None:
+        """The data set whose training photos are the ones compared with; None for any other folder of photos."""
+        return self.data if self.real is None and self.data is not None and (self.data / "train" / "labels").is_dir() else None
+
     def _folder(self, chosen: Path | None, within: str, option: str) -> Path:
         if chosen is not None:
             return chosen
@@ -82,9 +87,10 @@ def remember(run: Run, evaluation: Evaluation, *, protocol: str) -> None:
     write_json(run.evaluation_path, {"asked": plain, "protocol": protocol})
 
 
-def open_bench(run: Run, evaluation: Evaluation, *, device: str = "cpu", progress: Progress = SILENT) -> Bench:
+def open_bench(run: Run, evaluation: Evaluation, *, panel: bool = True, device: str = "cpu", progress: Progress = SILENT) -> Bench:
     """Everything that measuring needs, checked before the first image: label maps, judges, reference.
 
+    `panel`: put what the report shows beside the samples.
     Raises `DataError` that lists the unusable files, `WeightsError` for missing judges, `UsageError` for what was not said.
     """
     if evaluation.board not in FORMULAS:
@@ -99,9 +105,13 @@ def open_bench(run: Run, evaluation: Evaluation, *, device: str = "cpu", progres
     _check_label_maps(run, label_maps)
     photos = find_photos(evaluation.photo_folder)
     judges = _judges(run, evaluation, device=device, progress=progress)
-    reference, reference_key = _reference(run, judges, photos, progress=progress)
+    training_set = evaluation.training_set
+    surveyed = survey_data(run, training_set, judge=judges.features, progress=progress) if training_set else None
+    photos_key = surveyed.photos_key if surveyed else hash_photos(photos)
+    reference, reference_key = find_reference(run, judges.features, photos, photos_key=photos_key, progress=progress)
     bench = Bench(run, label_maps, judges, reference, reference_key, FORMULAS[evaluation.board], device)
-    keep_panel(bench, photos)
+    if panel:
+        keep_panel(bench, photos)
     return bench
 
 
@@ -152,14 +162,3 @@ def _fit_embedded(run: Run, data: Path, *, device: str, progress: Progress) -> E
     photos = np.stack([resize_photo(read_photo(pair.photo), (config.width, config.height)) for pair in pairs])
     label_maps = np.stack([load_label_map(pair.label_map, config) for pair in pairs])
     return fit(photos, label_maps, config.label_classes, device=device, progress=progress)
-
-
-def _reference(run: Run, judges: Judges, photos: Sequence[Path], *, progress: Progress) -> tuple[Reference, str]:
-    """The reference of these photos before this feature judge: found again by content, or fitted and kept."""
-    key = hash_value({"photos": hash_photos(photos), "judge": judges.identity["features"]})
-    kept = run.features / f"reference_{key}.npz"
-    if kept.exists():
-        return Reference.load(kept), key
-    reference = judges.fit_reference(judges.observe_photos(photos, progress=progress))
-    reference.save(kept)
-    return reference, key

@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 
 from apfgan import data
-from apfgan.config import DataConfig
+from apfgan.config import PRESETS, DataConfig
 from apfgan.data import TrainingPairs, check_dataset, find_label_maps, find_pairs, find_photos, training_crop
 from apfgan.errors import DataError
 from apfgan.images import encode_png
@@ -143,6 +144,38 @@ def test_check_counts_what_is_there_and_reports_what_is_wrong(folder: Path) -> N
         report.raise_problems()
 
 
+def test_check_reads_each_file_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_pair(folder, "t1", split="test")
+    read: list[str] = []
+    real = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(f"{path.parent.parent.name}/{path.name}") or real(path))
+    visited: list[np.ndarray] = []
+    report = check_dataset(folder, CONFIG.label_classes, visit=visited.append)
+    names = [f"train/photo_{index}.png" for index in range(11)]
+    assert sorted(read) == sorted([*names, *names, "test/t1.png"])
+    assert list(report.pairs) == find_pairs(folder)
+    assert report.hashes == data.hash_pairs(report.pairs)
+    assert data.set_hashes(report.hashes) == (
+        data.hash_photos(pair.photo for pair in report.pairs),
+        data.hash_label_maps(pair.label_map for pair in report.pairs),
+    )
+    assert TrainingPairs(report.pairs, CONFIG, hashes=report.hashes).fingerprint == TrainingPairs(report.pairs, CONFIG).fingerprint
+    for photo, pair in zip(visited, report.pairs, strict=True):
+        np.testing.assert_array_equal(photo, np.asarray(Image.open(pair.photo)))
+
+
+def test_check_shows_and_lists_only_what_is_sound(folder: Path) -> None:
+    (folder / "train" / "imgs" / "photo_1.png").write_bytes(b"")
+    (folder / "train" / "labels" / "photo_2.png").write_bytes(b"")
+    for stem in ("photo_3", "photo_10", "photo_1"):
+        (folder / "train" / "labels" / f"{stem}.png").write_bytes(encode_png(np.full((24, 32), 5, dtype=np.uint16)))
+    visited: list[np.ndarray] = []
+    report = check_dataset(folder, CONFIG.label_classes, visit=visited.append)
+    assert len(visited) == 9
+    assert set(report.hashes) == {f"photo_{index}" for index in range(11)} - {"photo_1", "photo_2"}
+    assert report.single_class == {5: ("photo_3.png", "photo_10.png")}
+
+
 def test_a_data_set_without_a_test_part_is_fine(folder: Path) -> None:
     report = check_dataset(folder, CONFIG.label_classes)
     assert report.test is None
@@ -217,6 +250,48 @@ def test_flip_is_a_setting_of_its_own(folder: Path) -> None:
     assert 0 < sum(mirrored) < 11
 
 
+def rows_seen(folder: Path, config: DataConfig) -> set[int]:
+    """Rows of the load size at which the windows of some epochs begin; the label map's rows tell them apart."""
+    for index in range(4):
+        ids = np.repeat(np.arange(15, dtype=np.uint8)[:, None] % 8 + np.arange(15, dtype=np.uint8)[:, None] // 8 * 8, 20, axis=1)
+        make_pair(folder, f"p{index}", size=(20, 15))
+        (folder / "train" / "labels" / f"p{index}.png").write_bytes(encode_png(ids))
+    pairs = TrainingPairs(find_pairs(folder), config)
+    return {int(label_map[0, 0]) for epoch in range(20) for batch in pairs.batches(epoch, batch=4, seed=0) for label_map in batch.label_maps}
+
+
+def test_crop_is_a_setting_of_its_own(tmp_path: Path) -> None:
+    anywhere = DataConfig(classes=tuple("abcdefghijklmno"), width=16, height=12, load_width=20)
+    assert rows_seen(tmp_path, anywhere) == {0, 1, 2, 3}
+    assert rows_seen(tmp_path, replace(anywhere, crop="top")) == {0}
+
+
+def test_crop_changes_nothing_but_the_row(folder: Path) -> None:
+    pairs = find_pairs(folder)
+    config = replace(CONFIG, load_width=16)  # as wide and high as the window: nothing to choose
+    one, other = (next(TrainingPairs(pairs, each).batches(0, batch=11, seed=0)) for each in (config, replace(config, crop="top")))
+    assert one.stems == other.stems
+    np.testing.assert_array_equal(one.photos, other.photos)
+
+
+def test_exclude_is_a_setting_of_its_own(tmp_path: Path) -> None:
+    for stem in ("a", "caf\u00e9", "a.b"):
+        make_pair(tmp_path, stem)
+    pairs = find_pairs(tmp_path)
+    config = replace(CONFIG, exclude=("cafe\u0301", "b", "A", "a.b.png"))
+    kept = TrainingPairs(pairs, config)
+    assert {pair.stem for pair in kept.pairs} == {"a", "a.b"}
+    assert kept.not_found == ("b", "A", "a.b.png")
+    assert {stem for batch in kept.batches(0, batch=1, seed=0) for stem in batch.stems} == {"a", "a.b"}
+    everything = TrainingPairs(pairs, CONFIG)
+    assert (len(everything), everything.not_found) == (3, ())
+    assert kept.fingerprint != everything.fingerprint
+    (tmp_path / "train" / "imgs" / "caf\u00e9.png").write_bytes(encode_png(np.zeros((24, 32, 3), dtype=np.uint8)))
+    assert TrainingPairs(pairs, config).fingerprint == kept.fingerprint  # what is left out does not matter
+    with pytest.raises(DataError, match=r"data\.exclude names all 3 training pairs"):
+        TrainingPairs(pairs, replace(CONFIG, exclude=("a", "caf\u00e9", "a.b")))
+
+
 def test_stopping_early_leaves_no_threads(folder: Path) -> None:
     before = set(threading.enumerate())
     batches = TrainingPairs(find_pairs(folder), CONFIG).batches(0, batch=1, seed=0)
@@ -286,12 +361,16 @@ def test_golden_training_samples() -> None:
     folder = SHARED / "goldens" / "A" / "e2e"
     if not folder.is_dir():
         pytest.skip("the golden samples are not here")
+    config = PRESETS["original"].data
     for sample in json.loads((folder / "e2e.json").read_text())["samples"]:
+        draws = random.Random(sample["random_seed"])
+        widest = data.load_size((1024, 768), config)[0] - config.width
+        assert (draws.randint(0, widest), draws.randint(0, 0), draws.random() > 0.5) == (sample["crop_x"], sample["crop_y"], sample["flip"])
         stem = Path(sample["image"]).stem
         photo, label_map = training_crop(
             data.read_photo(folder / f"train_img_{stem}.jpg"),
             data.read_label_map(folder / f"train_label_{stem}.png", Classes()),
-            DataConfig(),
+            config,
             x=sample["crop_x"],
             y=sample["crop_y"],
             flip=sample["flip"],

@@ -115,14 +115,11 @@ def test_an_image_is_judged_by_itself(judge: EmbeddedJudge) -> None:
     assert np.abs(together["confusion"][7].astype(int) - alone["confusion"][0]).max() <= 2
 
 
-def test_photos_are_brought_to_the_images_size(judge: EmbeddedJudge, tmp_path) -> None:
+def test_photos_are_brought_to_the_images_size(judge: EmbeddedJudge) -> None:
     photos, label_maps = scenes(0, 3)
-    paths = [tmp_path / f"{index}.png" for index in range(3)]
-    for photo, path in zip(photos, paths, strict=True):
-        Image.fromarray(photo).save(path)
-    np.testing.assert_allclose(judge.observe_photos(paths, batch=2), judge.observe(photos, label_maps)["features"], atol=1e-3)
-    Image.fromarray(photos[0]).resize((2 * WIDTH, 2 * HEIGHT), Image.Resampling.BICUBIC).save(paths[0])
-    assert judge.observe_photos(paths).shape == (3, judge.observe(photos, label_maps)["features"].shape[1])
+    np.testing.assert_allclose(judge.observe_photos(photos), judge.observe(photos, label_maps)["features"], atol=1e-3)
+    large = np.asarray(Image.fromarray(photos[0]).resize((2 * WIDTH, 2 * HEIGHT), Image.Resampling.BICUBIC))
+    assert judge.observe_photos([large, *photos[1:]]).shape == (3, judge.observe(photos, label_maps)["features"].shape[1])
 
 
 def test_large_images_are_judged_at_a_smaller_size() -> None:

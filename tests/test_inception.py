@@ -81,7 +81,7 @@ def test_features_and_fid_equal_pytorch_fid(tmp_path, judge: InceptionJudge, the
         name: pytorch_fid.fid_score.get_activations(paths, theirs, batch_size=1, num_workers=0)
         for name, paths in (("photos", photos), ("generated", generated))
     }
-    real = judge.observe_photos(photos, batch=4)
+    real = judge.observe_photos([np.asarray(Image.open(path)) for path in photos])
     images = np.stack([np.asarray(Image.open(path)) for path in generated])
     seen = judge.observe(images, np.zeros(images.shape[:3], np.uint8))["features"]
     assert seen.dtype == np.float32

@@ -1,5 +1,4 @@
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,7 +6,6 @@ import pytest
 
 from apfgan.errors import DataError
 from apfgan.labels import Classes
-from apfgan.progress import SILENT, Progress
 from metrics.frechet import Reference, measure_distance
 from metrics.judges import Judges, count_confusion, mask_accuracy, measure, score
 from metrics.measured import Measured
@@ -32,7 +30,7 @@ class CountingJudge:
             "confusion": count_confusion(label_maps, label_maps, Classes.numbered(3)),
         }
 
-    def observe_photos(self, paths: Sequence[Path], *, batch: int = 16, progress: Progress = SILENT) -> np.ndarray:
+    def observe_photos(self, photos: Sequence[np.ndarray]) -> np.ndarray:
         raise NotImplementedError
 
     def fit_reference(self, features: np.ndarray) -> Reference:
@@ -62,7 +60,7 @@ def test_a_judge_in_two_places_looks_once(random) -> None:
     assert {name: array.shape for name, array in observed.items()} == {"features": (6, 3), "confusion": (6, 3, 3), "aesthetic": (6,)}
     assert judges.metrics == ("mask_accuracy", "aesthetic", "fd-counting")
     assert judges.identity["judges"] == "embedded"
-    scored = score(observed, judges.fit_reference(observed["features"]))
+    scored = score(observed, judges.features.fit_reference(observed["features"]))
     assert set(scored) == set(judges.metrics)
     assert scored["mask_accuracy"].value == 1
     assert scored["aesthetic"].value == 5

@@ -54,7 +54,7 @@ class ColourJudge:
         features = np.concatenate([images.mean(axis=(1, 2)), images.std(axis=(1, 2))], axis=1).astype(np.float32)
         return {"confusion": confusion.astype(np.uint32), "features": features, "aesthetic": images.std(axis=(1, 2, 3)) / 25.5}
 
-    def observe_photos(self, paths: Sequence[Path], **options: Any) -> np.ndarray:
+    def observe_photos(self, photos: Sequence[np.ndarray]) -> np.ndarray:
         raise NotImplementedError
 
     def fit_reference(self, features: np.ndarray) -> Reference:

@@ -4,7 +4,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection, SegformerConfig, SegformerForSemanticSegmentation
 
 from apfgan.errors import WeightsError
@@ -60,10 +59,7 @@ def test_all_three_scores_from_images(weights: Path) -> None:
         "aesthetic": ((4,), "float64"),
         "features": ((4, 2048), "float32"),
     }
-    paths = [weights / f"{index}.png" for index in range(4)]
-    for image, path in zip(images, paths, strict=True):
-        Image.fromarray(image).save(path)
-    reference = judges.fit_reference(judges.observe_photos(paths))
+    reference = judges.features.fit_reference(judges.features.observe_photos(images))
     scores = score(observed, reference)
     assert tuple(scores) == judges.metrics == ("mask_accuracy", "aesthetic", "fid")
     assert scores["fid"].value == pytest.approx(0, abs=1e-6)  # the photos are the images
