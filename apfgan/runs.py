@@ -116,8 +116,22 @@ class Run:
 
     @property
     def training_log(self) -> Path:
-        """CSV with one line an epoch: epoch, phase, seconds, mean of each loss."""
+        """CSV with one line an epoch: phase, seconds, rates, mean of each loss, what the images were like."""
         return self.path / "training.csv"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder of the training's curves for TensorBoard, derived from the training log and the previews."""
+        return self.path / "tensorboard"
+
+    @property
+    def previews(self) -> Path:
+        """Folder of what the generator drew after each epoch of its training: `epoch_0012.jpg`, and `film.jpg` over the epochs."""
+        return self.path / "previews"
+
+    def preview_path(self, epoch: int) -> Path:
+        """Where the preview of an epoch lies."""
+        return self.previews / f"epoch_{epoch:04d}.jpg"
 
     @property
     def ledger(self) -> "Ledger":
@@ -160,7 +174,7 @@ class Run:
                 file.truncate(0)
                 file.write(f"process {os.getpid()} on {socket.gethostname()}")
                 file.flush()
-                for folder in (self.checkpoints, self.judges, self.features, self.samples):
+                for folder in (self.checkpoints, self.judges, self.features, self.samples, self.previews, self.tensorboard):
                     remove_temporaries(folder)
             except BlockingIOError as error:
                 file.seek(0)

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
-from apfgan.data import hash_label_maps
+from apfgan.data import hash_label_maps, spread
 from apfgan.errors import DataError
 from apfgan.files import hash_value, read_arrays, write_arrays, write_bytes
 from apfgan.progress import SILENT, Progress
@@ -26,8 +26,6 @@ from metrics.frechet import Reference
 from metrics.judges import Judges, Observations
 from metrics.judges import measure as judge
 from selection.sources import Drawn, GeneratorSource, ImageSource
-
-Item = TypeVar("Item")
 
 CHUNK = 32
 """Images whose observations are written together: what a kill can cost."""
@@ -144,13 +142,6 @@ def look(bench: Bench, images: Sequence[Drawn]) -> dict[str, np.ndarray]:
 def join(parts: Sequence[Observations]) -> dict[str, np.ndarray]:
     """The observations of several pieces of a set, as of the whole."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def spread(items: Sequence[Item], most: int | None) -> list[Item]:
-    """At most so many of `items`, evenly spread, in order."""
-    if most is None or most >= len(items):
-        return list(items)
-    return [items[position] for position in np.linspace(0, len(items) - 1, most).round().astype(int)]
 
 
 def totals(bench: Bench, observations: Observations) -> tuple[dict[str, Estimate], Estimate]:
