@@ -214,7 +214,9 @@ class _Machine:
                 self.memo[argument] = stack[-1]
             case "BINGET" | "LONG_BINGET":
                 stack.append(self.memo[argument])
-            case "GLOBAL" | "INST":  # INST would call at once what it names
+            case "INST":  # names a function and calls it at once
+                raise _ForeignError(f"calls {_printable(argument.replace(' ', '.'))}")
+            case "GLOBAL":
                 module, _, attribute = argument.partition(" ")
                 stack.append(_known_name(module, attribute))
             case "STACK_GLOBAL":
