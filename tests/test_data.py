@@ -286,6 +286,7 @@ def test_exclude_is_a_setting_of_its_own(tmp_path: Path) -> None:
     everything = TrainingPairs(pairs, CONFIG)
     assert (len(everything), everything.not_found) == (3, ())
     assert kept.fingerprint != everything.fingerprint
+    assert kept.fingerprint == TrainingPairs(pairs, config, hashes=data.hash_pairs(pairs)).fingerprint
     (tmp_path / "train" / "imgs" / "caf\u00e9.png").write_bytes(encode_png(np.zeros((24, 32, 3), dtype=np.uint8)))
     assert TrainingPairs(pairs, config).fingerprint == kept.fingerprint  # what is left out does not matter
     with pytest.raises(DataError, match=r"data\.exclude names all 3 training pairs"):
