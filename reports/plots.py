@@ -32,7 +32,10 @@ MOST_MERGES = 20
 
 MOST_SEED_GROUPS = 12
 
-_LOSSES_NOT = ("epoch", "phase", "level", "seconds", "images")
+_LOSSES_NOT = (
+    *("epoch", "phase", "level", "seconds", "images", "generator_rate", "discriminator_rate"),
+    *("contrast", "variety", "plain", "probe", "probe_error"),
+)
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: selectable, and in the reader's font
     "font.family": "sans-serif",
