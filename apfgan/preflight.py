@@ -41,10 +41,12 @@ class Stretch:
     fading: bool
     """The next size is being mixed in."""
     batch: int
+    rows: int
+    """Images of a batch that one process learns from."""
     steps: int
     """In all of its epochs."""
     multiply_accumulates: int
-    """Of one step."""
+    """Of one step, in one process."""
     memory: int
     """Bytes that a step takes by count: weights, averages, gradients, moments and what waits for the backward pass."""
     seconds: float | None = None
@@ -78,7 +80,7 @@ class TrainingPlan:
 
     @property
     def multiply_accumulates(self) -> int:
-        """Of all steps."""
+        """Of all steps, in one process."""
         return sum(stretch.multiply_accumulates * stretch.steps for stretch in self.stretches)
 
     @property
@@ -96,18 +98,20 @@ def plan_training(
     checkpoints: Path,
     finished: int = 0,
     until: int | None = None,
+    processes: int = 1,
     probe_seconds: float = 60.0,
     progress: Progress = SILENT,
 ) -> TrainingPlan:
     """Plan the epochs after `finished`, to the last one or `until`, for a training set of so many `pairs`.
 
     `checkpoints` is the run's folder of checkpoints, which need not exist yet. Training steps are tried for about `probe_seconds`, at least
-    one of the most expensive kind; 0: nothing is tried, memory is counted, and times stay unknown.
+    one of the most expensive kind; 0: nothing is tried, memory is counted, and times stay unknown. Of several `processes`, this one tries its
+    share of a batch alone: what they wait for one another comes on top.
 
     Raises `EnvironmentProblem` when the memory of `device` or the disk is too small, with the settings that help.
     """
     costs = Costs(config)
-    stretches = tuple(_stretches(costs, pairs=pairs, finished=finished, until=until))
+    stretches = tuple(_stretches(costs, pairs=pairs, processes=processes, finished=finished, until=until))
     plan = TrainingPlan(
         stretches=stretches,
         memory=max((stretch.memory for stretch in stretches), default=0),
@@ -171,7 +175,7 @@ def painted_batch(config: Config, images: int) -> Batch:
     return Batch(photos, label_maps, tuple(f"painted {index}" for index in range(images)))
 
 
-def _stretches(costs: Costs, *, pairs: int, finished: int, until: int | None) -> Iterator[Stretch]:
+def _stretches(costs: Costs, *, pairs: int, processes: int, finished: int, until: int | None) -> Iterator[Stretch]:
     """Those of the epochs to come, in order."""
     config = costs.config
     last = config.train.epochs if until is None else min(until, config.train.epochs)
@@ -181,6 +185,7 @@ def _stretches(costs: Costs, *, pairs: int, finished: int, until: int | None) ->
         plan = members[0]
         height, width = costs.image_size(plan)
         batch = min(plan.batch, pairs)
+        rows = batch // processes
         step = costs.step(plan)
         yield Stretch(
             first=plan.epoch,
@@ -189,9 +194,10 @@ def _stretches(costs: Costs, *, pairs: int, finished: int, until: int | None) ->
             height=height,
             fading=plan.stage is not None and plan.stage.fade > 0,
             batch=batch,
+            rows=rows,
             steps=len(members) * (pairs // batch),
-            multiply_accumulates=batch * step.total,
-            memory=costs.memory(step.held * -(-batch // _parts(config, plan))),
+            multiply_accumulates=rows * step.total,
+            memory=costs.memory(step.held * (rows // plan.accumulate)),
         )
 
 
@@ -231,16 +237,11 @@ def _probed(plan: TrainingPlan, costs: Costs, device: str, seconds: float, progr
     return replace(plan, stretches=_with_seconds(plan.stretches, measured), memory=memory, memory_measured=True)
 
 
-def _parts(config: Config, plan: Plan) -> int:
-    """Into how many parts a batch is cut."""
-    return config.train.accumulate if plan.phase == "augmented" else config.train.progressive_accumulate
-
-
 def _time_step(players: Players, stretch: Stretch, deadline: float) -> float:
     """Seconds of one step: the median of a few behind a first one that warms up, or that first one when the time is over."""
     config = players.config
-    plan = plan_epoch(stretch.first, config)
-    batch = painted_batch(config, stretch.batch)
+    plan = plan_epoch(stretch.last, config)  # in its first, the discriminators may do something once
+    batch = painted_batch(config, stretch.rows)
     players.begin(plan)
     times = [_seconds(players, batch, plan, index=0)]
     while len(times) <= _REPEATS and time.monotonic() + times[-1] < deadline:
@@ -256,7 +257,6 @@ def _seconds(players: Players, batch: Batch, plan: Plan, *, index: int) -> float
 
 def _with_seconds(stretches: Sequence[Stretch], measured: dict[int, float]) -> tuple[Stretch, ...]:
     """The stretches with the seconds of a step: those that were not tried at the speed of the one whose step costs most nearly as much."""
-
     found = []
     for index, stretch in enumerate(stretches):
         distances = {other: abs(math.log(stretch.multiply_accumulates / stretches[other].multiply_accumulates)) for other in measured}

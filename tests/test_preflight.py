@@ -79,6 +79,16 @@ def test_fewer_pairs_than_a_batch_make_one_step() -> None:
     assert [(each.batch, each.steps) for each in plan(pairs=3, probe_seconds=0).stretches] == [(3, 2), (3, 1), (3, 1), (2, 2)]
 
 
+def test_a_batch_is_shared_among_processes_and_cut_into_parts() -> None:
+    alone, shared = (plan(processes=processes, probe_seconds=0).stretches for processes in (1, 2))
+    for one, other in zip(alone, shared, strict=True):
+        assert (other.batch, other.steps, other.rows) == (one.batch, one.steps, one.batch // 2)
+        assert other.multiply_accumulates == one.multiply_accumulates // 2
+    cut = plan(changed(accumulate=2, progressive_accumulate=2), probe_seconds=0).stretches
+    assert [each.memory for each in cut] == [each.memory for each in shared]
+    assert [each.multiply_accumulates for each in cut] == [each.multiply_accumulates for each in alone]
+
+
 def test_only_what_is_left_is_planned() -> None:
     assert [(each.first, each.last) for each in plan(finished=1, until=5, probe_seconds=0).stretches] == [(2, 2), (3, 3), (4, 4), (5, 5)]
     done = plan(finished=6)
@@ -88,10 +98,10 @@ def test_only_what_is_left_is_planned() -> None:
 
 def test_the_largest_step_is_tried_first_and_then_what_takes_longest(learned: list[int]) -> None:
     found = plan(probe_seconds=1000)
-    assert list(dict.fromkeys(learned)) == [4, 5, 3, 1]
-    assert [each.seconds for each in found.stretches] == [1, 3, 4, 5]
+    assert list(dict.fromkeys(learned)) == [4, 6, 3, 2]
+    assert [each.seconds for each in found.stretches] == [2, 3, 4, 6]
     assert all(each.measured for each in found.stretches)
-    assert found.seconds == sum(each.seconds * each.steps for each in found.stretches) == 4 * 1 + 2 * 3 + 2 * 4 + 10 * 5
+    assert found.seconds == sum(each.seconds * each.steps for each in found.stretches) == 4 * 2 + 2 * 3 + 2 * 4 + 10 * 6
 
 
 def test_what_there_is_no_time_to_try_follows_from_the_count(learned: list[int]) -> None:
@@ -103,9 +113,9 @@ def test_what_there_is_no_time_to_try_follows_from_the_count(learned: list[int])
     assert found.seconds == pytest.approx(sum(each.total for each in found.stretches))
 
 
-def test_steps_are_timed_without_the_first_where_there_is_time(monkeypatch: pytest.MonkeyPatch, learned: list[int]) -> None:
+def test_steps_are_timed_without_the_first_where_there_is_time(learned: list[int]) -> None:
     plan(probe_seconds=1000)
-    assert [learned.count(epoch) for epoch in (4, 5, 3, 1)] == [4, 4, 4, 4]
+    assert [learned.count(epoch) for epoch in (4, 6, 3, 2)] == [4, 4, 4, 4]
 
 
 def test_a_real_step_is_measured() -> None:
@@ -160,6 +170,12 @@ def test_half_precision_needs_less(monkeypatch: pytest.MonkeyPatch, learned: lis
     assert learned == []
     plan(replace(config, train=replace(config.train, precision="bfloat16")), pairs=500)
     assert learned
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "abacus"])
+def test_a_device_that_is_not_there_is_said(device: str) -> None:
+    with pytest.raises(EnvironmentProblem, match=f"cannot use the device '{device}'"):
+        plan_training(CONFIG, pairs=10, device=device, checkpoints=Path("nowhere"))
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from functools import partial
 import torch
 
 from apfgan.backend.pytorch import Conv2d, Module, Tensor
+from apfgan.errors import EnvironmentProblem
 
 SHAPES_ONLY = "meta"
 """The device of tensors that have a shape and no values: work on them costs nothing and can be counted."""
@@ -83,26 +84,30 @@ def named_memory_errors() -> Iterator[None]:
 
 
 def memory_size(device: str) -> int:
-    """Bytes of memory that `device` has."""
-    if _is_cpu(device):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return torch.cuda.get_device_properties(device).total_memory
+    """Bytes of memory that `device` has; raises `EnvironmentProblem` when the machine has no such device."""
+    try:
+        if _is_cuda(device):
+            return torch.cuda.get_device_properties(device).total_memory
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise EnvironmentProblem(f"cannot use the device {device!r}: {reason}. Choose --device cpu, or mend the driver.") from error
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def memory_peak(device: str) -> int:
-    """The most bytes of memory that this process has taken so far: in tensors on a GPU, in all on a CPU."""
-    if _is_cpu(device):
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
-    return torch.cuda.max_memory_reserved(device)
+    """The most bytes of memory that this process has taken so far: for tensors on a GPU, in all on a CPU."""
+    if _is_cuda(device):
+        return torch.cuda.max_memory_reserved(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def release_memory(device: str) -> None:
     """Give back what the engine keeps of memory that is no longer used."""
-    if not _is_cpu(device):
+    if _is_cuda(device):
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
 
 
-def _is_cpu(device: str) -> bool:
-    return torch.device(device).type == "cpu"
+def _is_cuda(device: str) -> bool:
+    return torch.device(device).type == "cuda"
