@@ -1,4 +1,9 @@
-"""Parity with recordings of the original Jittor program: schedule, networks, losses, gradients, augmentation, VGG19 features."""
+"""Parity with recordings of the original Jittor program, by the preset `original`.
+
+Largest differences found: images 2.1e-5 at 128x128 and 1.8e-4 at 192x256, features inside 3.3e-5, losses 2.3e-5, gradient norms 0.5 % (the
+original's instance norm is the less exact one), weights after three steps 7e-5 of their norm and running statistics 9e-4, augmentation 4.4e-6,
+perceptual losses 7.5e-7 (VGG19) and 2.4e-5 (Inception by its batches). Schedule, order of the noise draws and augmented label maps are equal.
+"""
 
 import io
 import json
