@@ -28,6 +28,15 @@ class Draws:
     shift: np.ndarray | None
     """int (N, 2): rows and columns by which a sample moves down and right."""
 
+    def of(self, rows: slice) -> "Draws":
+        """Those of some samples of the batch."""
+        return Draws(
+            colour=None if self.colour is None else self.colour[:, :, rows],
+            cropped=None if self.cropped is None else self.cropped[rows],
+            window=self.window,
+            shift=None if self.shift is None else self.shift[rows],
+        )
+
 
 def draw(source: np.random.Generator, policy: Collection[str], *, images: int, height: int, width: int) -> Draws:
     """Decide about a batch of images of height x width; `policy` holds any of color, crop and translation."""

@@ -192,8 +192,9 @@ def epoch_order(name: str) -> tuple[int, int, str]:
 def select_candidates(text: str, available: Sequence[str]) -> list[Candidate]:
     """The candidates that `--epochs` names: `270-310`, `270-310:2`, `273,298,299`, `last10`, `all`, `ema`, or candidates (`avg_273_299@7`).
 
-    `ema` are the averages that training kept, which `all` leaves out. `available` are the names of the checkpoints at hand; a merge is at hand if its own file is, or every member's. A range takes every
-    epoch it names; one that is missing is an error that lists what is there, for a sweep with holes would compare unlike things.
+    `ema` are the averages that training kept, which `all` leaves out. `available` are the names of the checkpoints at hand; a merge is at hand
+    if its own file is, or every member's. A range takes every epoch it names; one that is missing is an error that lists what is there, for
+    a sweep with holes would compare unlike things.
     """
     names = sorted(available, key=epoch_order)
     epochs = [name for name in names if _is_epoch(name)]

@@ -4,7 +4,7 @@ Each image has a random stream of its own, that of (seed, stem), drawn on the ho
 engine changes its noise, so that two candidates meet under common random numbers (spec: selection, 0.2).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from typing import Literal
@@ -15,7 +15,7 @@ from apfgan.backend import exact_drawing, from_numpy, load_arrays, one_hot, plac
 from apfgan.checkpoints import Weights
 from apfgan.config import Config
 from apfgan.networks import Painter, build_painter
-from apfgan.randomness import random_source
+from apfgan.randomness import layered_noise, random_source
 from apfgan.schedule import Stage
 
 NOISE_SCHEME = "host/seed,stem/1"
@@ -64,18 +64,11 @@ def sample(
         noise = None
         if seed is not None and stage is None:
             shapes = painter.generator.noise_shapes(*maps.shape[1:])
-            layers = zip(*(image_noise(stem, seed, shapes) for stem, _ in chunk), strict=True)
-            noise = [from_numpy(np.stack(layer), device=device) for layer in layers]
+            noise = [from_numpy(layer, device=device) for layer in layered_noise([random_source(seed, stem) for stem, _ in chunk], shapes)]
         with exact_drawing():
             images = to_numpy(painter(one_hot(maps, classes, device=device), noise=noise, stage=stage))
         for (stem, label_map), image in zip(chunk, images, strict=True):
             yield stem, label_map, image
-
-
-def image_noise(stem: str, seed: int, shapes: Sequence[tuple[int, int]]) -> list[np.ndarray]:
-    """Standard normal float32 arrays (1, h, w), one for each of `shapes`, for the image `stem` under `seed`."""
-    source = random_source(seed, stem)
-    return [source.standard_normal((1, height, width), dtype=np.float32) for height, width in shapes]
 
 
 def to_pixels(image: np.ndarray, *, rounding: Literal["nearest", "down"]) -> np.ndarray:

@@ -55,8 +55,17 @@ class Plan:
     augment: tuple[str, ...]
     perceptual: PerceptualNetwork
     batch: int
+    """Pairs that a step learns from."""
+    accumulate: int
+    """Parts in which it does."""
     kept: bool
     """A checkpoint is saved at the end."""
+
+    @property
+    def graph(self) -> tuple[object, ...]:
+        """What decides which layers work at which sizes: epochs that agree in it can share compiled networks."""
+        stage = None if self.stage is None else (self.stage.level, self.stage.fade > 0)
+        return stage, tuple((role.discriminator, role.fade > 0, role.borrows) for role in self.roles), self.noise, self.batch
 
 
 def plan_epoch(epoch: int, config: Config) -> Plan:
@@ -79,6 +88,7 @@ def plan_epoch(epoch: int, config: Config) -> Plan:
         augment=settings.augment if augmented else (),
         perceptual=perceptual if settings.perceptual_weight > 0 else "none",
         batch=settings.batch if augmented else settings.progressive_batch,
+        accumulate=settings.accumulate if augmented else settings.progressive_accumulate,
         kept=epoch in (0, progressive_epochs, settings.epochs)
         or epoch % (settings.save_every if augmented else settings.save_progressive_every) == 0,
     )

@@ -4,78 +4,85 @@ Every random draw follows from the seed, the epoch, the batch and its purpose al
 wherever, goes on from its last saved state to the weights that it would have had anyway, bit for bit on a CPU with the same number of threads.
 """
 
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from apfgan.backend import state_arrays
+from apfgan.backend import ALONE, World, anywhere, state_arrays, wait
 from apfgan.checkpoints import remove_checkpoint, save_checkpoint
 from apfgan.data import TrainingPairs
 from apfgan.ema import Averages
-from apfgan.errors import UsageError, WeightsError
-from apfgan.files import append_line, write_text
-from apfgan.players import LOSSES, Plan, Players, plan_epoch
+from apfgan.errors import UsageError
+from apfgan.health import PATIENCE, broken_arrays, broken_losses, death, divergence, find_collapse
+from apfgan.networks import Painter
+from apfgan.players import LOSSES, Players
+from apfgan.previews import Panel, draw_panel, measure_vitals, save_preview
 from apfgan.progress import SILENT, Progress
-from apfgan.records import describe_epochs
+from apfgan.records import Estimate
 from apfgan.runs import Run
-from apfgan.schedule import Phase
+from apfgan.schedule import Plan, plan_epoch
+from apfgan.training_log import EpochRecord, TrainingLog, rank_by_probe
 from apfgan.training_state import Position, TrainingState, kept_state_path, load_fork, load_state, save_state, state_path
 
-_LOG_HEADER = ",".join(("epoch", "phase", "level", "seconds", "images", *LOSSES))
+
+def never() -> bool:
+    """Nobody asks to stop."""
+    return False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EpochRecord:
-    """What one finished epoch was like."""
+class Company:
+    """Who goes along with a training and leaves its weights as they are."""
 
-    epoch: int
-    phase: Phase
-    level: int
-    """Size of the images: 0 is the smallest, `model.levels` - 1 is full size."""
-    seconds: float
-    images: int
-    losses: Mapping[str, float]
-    """Mean of each loss over the epoch, by the names in `LOSSES`; those that are off are left out."""
+    progress: Progress = SILENT
+    stop: Callable[[], bool] = never
+    """Asked after every batch: when it says yes, the state is saved and the training ends."""
+    state_seconds: float = 600.0
+    """Within an epoch, the state is saved so often: what a kill can cost."""
+    panel: Panel | None = None
+    """What to draw after each epoch; None: no previews, and no eye on a collapse of the images."""
+    probe: Callable[[Painter], Estimate] | None = None
+    """Scores the painter before a full-size checkpoint is saved, larger is better: for the best so far."""
+    patience: int = PATIENCE
+    """Epochs without life in the images that end the training; 0: it never ends for that."""
 
 
 def train(
-    run: Run,
-    pairs: TrainingPairs,
-    *,
-    device: str = "cpu",
-    until: int | None = None,
-    stop: Callable[[], bool] = lambda: False,
-    state_seconds: float = 600.0,
-    progress: Progress = SILENT,
+    run: Run, pairs: TrainingPairs, *, device: str = "cpu", until: int | None = None, company: Company | None = None, world: World = ALONE
 ) -> Iterator[EpochRecord]:
     """Train `run` to its last epoch, or to `until`, from where it stopped. Yields a record after each epoch, once all of it is on the disk.
 
-    `stop` is asked after every batch; when it says yes, the state is saved and the training ends. It is also saved every `state_seconds`
-    within an epoch: what a kill can cost.
+    In a `world` of several processes all must call it alike; only the first writes, and the others read what it wrote: the run directory has
+    to be the same for all. Only the first needs `company` beyond `stop`, and only its records are whole.
 
-    Raises `WeightsError` when a loss is no longer finite or the state to go on from is damaged, `UsageError` when that state belongs to
-    other settings or pairs, and `DataError` for a pair that cannot be read.
+    Raises `WeightsError` when losses or weights are no longer finite, the images have collapsed, or the state to go on from is damaged,
+    `UsageError` when that state belongs to other settings or pairs, and `DataError` for a pair that cannot be read.
     """
     data = pairs.fingerprint
     state = load_state(run, data=data)
-    course = _Course(run, pairs, data, device=device)
-    if state is None:
+    wait(world)  # else the first might write before all have looked
+    course = _Course(run, pairs, data, company or Company(), device=device, world=world)
+    if state is not None:
+        course.load(state, origin=state_path(run))
+    elif world.leads:
         course.save_checkpoints(plan_epoch(0, run.config))
         course.save()
-    else:
-        course.load(state, origin=state_path(run))
     del state  # it holds a copy of everything
-    _restart_log(run.training_log, after=course.position.epoch)
+    log = TrainingLog(run, after=course.position.epoch, progress=course.company.progress) if world.leads else None
+    course.check_life(log)
     last = run.config.train.epochs if until is None else min(until, run.config.train.epochs)
     for epoch in range(course.position.epoch + 1, last + 1):
-        record = course.learn_epoch(plan_epoch(epoch, run.config), stop, state_seconds, progress)
+        record = course.learn_epoch(plan_epoch(epoch, run.config))
         if record is None:
             return
+        if log is not None:
+            record = course.finish(plan_epoch(epoch, run.config), record, log)
+        wait(world)
         yield record
+        course.check_life(log)
 
 
 def fork(run: Run, pairs: TrainingPairs, source: Run, *, epoch: int | None = None, device: str = "cpu") -> int:
@@ -89,7 +96,7 @@ def fork(run: Run, pairs: TrainingPairs, source: Run, *, epoch: int | None = Non
     state, _ = load_fork(source, epoch=epoch)
     # An epoch that was not finished begins anew, from the weights as they are.
     position = Position(epoch=state.position.epoch, step=state.position.step)
-    course = _Course(run, pairs, pairs.fingerprint, device=device)
+    course = _Course(run, pairs, pairs.fingerprint, Company(), device=device, world=ALONE)
     course.load(replace(state, position=position), origin=state_path(source))
     course.save_checkpoints(plan_epoch(position.epoch, run.config))
     course.save()
@@ -99,10 +106,10 @@ def fork(run: Run, pairs: TrainingPairs, source: Run, *, epoch: int | None = Non
 class _Course:
     """A training under way: what takes part in it, and where it stands."""
 
-    def __init__(self, run: Run, pairs: TrainingPairs, data: str, *, device: str) -> None:
-        self.run, self.pairs, self.data = run, pairs, data
-        self.players = Players(run.config, device=device)
-        self.averages = Averages(self.players.painter, run.config.train.ema)
+    def __init__(self, run: Run, pairs: TrainingPairs, data: str, company: Company, *, device: str, world: World) -> None:
+        self.run, self.pairs, self.data, self.company, self.device, self.world = run, pairs, data, company, device, world
+        self.players = Players(run.config, device=device, world=world)
+        self.averages = Averages(self.players.painter, run.config.train.ema if world.leads else ())
         self.position = Position()
 
     def load(self, state: TrainingState, *, origin: Path) -> None:
@@ -115,11 +122,17 @@ class _Course:
         self.averages.load(parts["averages"], origin=str(origin))
         self.position = state.position
 
-    def save(self, path: Path | None = None) -> None:
-        """Save the state, by default where it is looked for."""
+    def state(self) -> TrainingState:
+        """Where it stands; raises `WeightsError` when a number in it is not finite, so that no such state is ever saved."""
         parts = {"averages": self.averages.arrays(), "players": self.players.arrays()}
         arrays = {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
-        save_state(path or state_path(self.run), TrainingState(self.position, arrays), config=self.run.config, data=self.data)
+        if broken := broken_arrays(arrays):
+            raise divergence(self.run, broken, epoch=self.position.epoch + (self.position.batches > 0))
+        return TrainingState(self.position, arrays)
+
+    def save(self) -> None:
+        """Save the state where it is looked for."""
+        save_state(state_path(self.run), self.state(), config=self.run.config, data=self.data)
 
     def save_checkpoints(self, plan: Plan) -> None:
         """Save the painter as the checkpoint of an epoch, and its averages beside it once there is something to average."""
@@ -129,57 +142,75 @@ class _Course:
         for name, arrays in networks.items():
             save_checkpoint(self.run, name, arrays, epoch=plan.epoch, step=self.position.step, phase=plan.phase, data=self.data)
 
-    def learn_epoch(self, plan: Plan, stop: Callable[[], bool], state_seconds: float, progress: Progress) -> EpochRecord | None:
-        """Train an epoch, or the rest of it, and save what comes of it; None when it was stopped on the way."""
+    def learn_epoch(self, plan: Plan) -> EpochRecord | None:
+        """Train an epoch, or the rest of it; None when it was stopped on the way."""
         settings, count, size = self.run.config.train, self.pairs.batch_count(plan.batch), min(plan.batch, len(self.pairs))
         began, saved = time.monotonic() - self.position.seconds, time.monotonic()
         totals = dict(self.position.totals)
         if self.position.batches == 0:
             self.players.begin(plan)
-        batches = self.pairs.batches(plan.epoch, batch=plan.batch, seed=settings.seed, skip=self.position.batches)
+        batches = self.pairs.batches(plan.epoch, batch=plan.batch, seed=settings.seed, skip=self.position.batches, rows=self.world.rows(size))
         title = f"epoch {plan.epoch}/{settings.epochs} {plan.phase}"
-        with progress.task(title, total=count * size, done=self.position.batches * size) as task:
+        with self.company.progress.task(title, total=count * size, done=self.position.batches * size) as task:
             for index, batch in enumerate(batches, start=self.position.batches):
                 losses = self.players.learn(batch, plan, index=index)
-                if broken := [f"{name} is {value}" for name, value in losses.items() if not math.isfinite(value)]:
-                    raise _diverged(self.run, plan.epoch, index, broken)
+                if broken := broken_losses(losses):
+                    raise divergence(self.run, broken, epoch=plan.epoch, batch=index + 1)
                 step = self.position.step + 1
                 self.averages.follow(step)
                 totals = {name: totals.get(name, 0.0) + value for name, value in losses.items()}
                 self.position = replace(self.position, step=step, batches=index + 1, totals=totals, seconds=time.monotonic() - began)
                 task.note("  ".join(f"{name} {value:.3g}" for name, value in losses.items()))
                 task.advance(size)
-                stopped = stop()
-                if stopped or (time.monotonic() - saved > state_seconds and index + 1 < count):
+                stopped = anywhere(self.company.stop(), self.world, device=self.device)
+                due = time.monotonic() - saved > self.company.state_seconds and index + 1 < count
+                if self.world.leads and (stopped or due):
                     self.save()
                     saved = time.monotonic()
                 if stopped:
                     return None
-        return self._finish(plan, images=count * size, losses={name: totals[name] / count for name in LOSSES if name in totals})
-
-    def _finish(self, plan: Plan, *, images: int, losses: Mapping[str, float]) -> EpochRecord:
-        """Write down a finished epoch. The state comes last: whatever a kill interrupts before it is done again, with the same result."""
-        record = EpochRecord(
+        return EpochRecord(
             epoch=plan.epoch,
             phase=plan.phase,
             level=self.run.config.model.levels - 1 if plan.stage is None else plan.stage.top,
             seconds=self.position.seconds,
-            images=images,
-            losses=losses,
+            images=count * size,
+            generator_rate=settings.generator_rate * plan.rate,
+            discriminator_rate=settings.discriminator_rate * plan.rate,
+            losses={name: totals[name] / count for name in LOSSES if name in totals},
         )
+
+    def finish(self, plan: Plan, record: EpochRecord, log: TrainingLog) -> EpochRecord:
+        """Look at what came of an epoch and write it down.
+
+        The state is saved last: whatever a kill interrupts before it is done again, with the same result.
+        """
+        self.position = Position(epoch=plan.epoch, step=self.position.step)
+        state = self.state()
+        if (panel := self.company.panel) is not None:
+            images = draw_panel(self.players.painter, panel, self.run.config, stage=plan.stage, device=self.device)
+            save_preview(self.run, panel, images, epoch=plan.epoch)
+            record = replace(record, vitals=measure_vitals(images, panel))
+        if self.company.probe is not None and plan.kept and plan.stage is None:
+            record = replace(record, probe=self.company.probe(self.players.painter))
         if plan.kept:
             self.save_checkpoints(plan)
-        append_line(self.run.training_log, _log_line(record))
-        self.position = Position(epoch=plan.epoch, step=self.position.step)
-        if plan.epoch == self.run.config.train.progressive_epochs < self.run.config.train.epochs:
-            # Where one would fork to try another second phase.
-            self.save(kept_state_path(self.run, plan.epoch))
-        self.save()
-        _remove_outdated(self.run, plan)
+        log.append(record)
+        ends_phase = plan.epoch == self.run.config.train.progressive_epochs < self.run.config.train.epochs
+        # At the end of the first phase it is kept: there one would fork to try another second one.
+        for path in [*([kept_state_path(self.run, plan.epoch)] if ends_phase else []), state_path(self.run)]:
+            save_state(path, state, config=self.run.config, data=self.data)
+        _remove_outdated(self.run, plan, log.records)
         return record
 
+    def check_life(self, log: TrainingLog | None) -> None:
+        """Raise `WeightsError` when the training has collapsed."""
+        patience = self.company.patience
+        if log is not None and patience > 0 and (collapse := find_collapse(log.records, patience=patience)):
+            raise death(self.run, collapse)
 
-def _remove_outdated(run: Run, plan: Plan) -> None:
+
+def _remove_outdated(run: Run, plan: Plan, records: list[EpochRecord]) -> None:
     """Delete the checkpoints of the second phase that `train.keep` gives up, with their averages."""
     settings = run.config.train
     if settings.keep == 0:
@@ -189,30 +220,8 @@ def _remove_outdated(run: Run, plan: Plan) -> None:
         number = name.partition("-")[0]
         if number.isdigit() and settings.progressive_epochs < int(number) <= plan.epoch:
             epochs.setdefault(int(number), []).append(name)
+    best = next((int(place.entry.name) for place in rank_by_probe(records) if int(place.entry.name) in epochs), None)
     for epoch in sorted(epochs)[: -settings.keep]:
-        for name in epochs[epoch]:
-            remove_checkpoint(run, name)
-
-
-def _diverged(run: Run, epoch: int, index: int, broken: list[str]) -> WeightsError:
-    last = next((name for name in reversed(run.checkpoint_names()) if name.isdigit() and int(name) < epoch), "0")
-    return WeightsError(
-        f"training diverged in epoch {epoch}, batch {index + 1}: {', '.join(broken)}. The last good checkpoint is epoch {last} "
-        f"(saved in {run.checkpoints}: {describe_epochs(run.checkpoint_names())}). The same settings would end here again: begin another --run with "
-        "lower train.generator_rate and train.discriminator_rate."
-    )
-
-
-def _restart_log(path: Path, *, after: int) -> None:
-    """Leave the header and the rows of the epochs up to `after`: those that are trained again get their row again."""
-    found = path.read_text() if path.exists() else ""
-    rows = found.split("\n")[1:-1]  # behind the last newline is at most a torn row
-    done = [row for row in rows if (number := row.partition(",")[0]).isdigit() and int(number) <= after]
-    wanted = "\n".join((_LOG_HEADER, *done, ""))
-    if found != wanted:
-        write_text(path, wanted)
-
-
-def _log_line(record: EpochRecord) -> str:
-    losses = (f"{record.losses[name]:.6g}" if name in record.losses else "" for name in LOSSES)
-    return ",".join((str(record.epoch), record.phase, str(record.level), f"{record.seconds:.3f}", str(record.images), *losses))
+        if epoch != best:
+            for name in epochs[epoch]:
+                remove_checkpoint(run, name)

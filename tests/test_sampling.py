@@ -7,9 +7,10 @@ from apfgan.checkpoints import save_checkpoint
 from apfgan.config import Config, DataConfig, ModelConfig, OutputConfig, TrainConfig
 from apfgan.images import encode_png
 from apfgan.networks import build_painter
+from apfgan.randomness import layered_noise, random_source
 from apfgan.records import Candidate
 from apfgan.runs import Run
-from apfgan.sampling import image_noise, to_pixels
+from apfgan.sampling import to_pixels
 from selection.generating import generate_images
 from selection.sources import GeneratorSource
 
@@ -62,16 +63,16 @@ def test_channels_come_last():
     assert pixels.shape == (2, 4, 3) and pixels[1, 3].tolist() == [255, 128, 128]
 
 
-def test_noise_follows_from_seed_and_stem_alone():
+def test_an_image_draws_its_own_noise_whatever_stands_beside_it():
     shapes = [(2, 3), (4, 6)]
-    one = image_noise("a", 7, shapes)
-    assert [each.shape for each in one] == [(1, 2, 3), (1, 4, 6)] and {each.dtype for each in one} == {np.dtype(np.float32)}
-    for again, other in zip(one, image_noise("a", 7, shapes), strict=True):
-        np.testing.assert_array_equal(again, other)
-    assert not np.array_equal(one[0], image_noise("a", 8, shapes)[0])
-    assert not np.array_equal(one[0], image_noise("b", 7, shapes)[0])
+    alone = layered_noise([random_source(7, "a")], shapes)
+    assert [each.shape for each in alone] == [(1, 1, 2, 3), (1, 1, 4, 6)] and {each.dtype for each in alone} == {np.dtype(np.float32)}
+    together = layered_noise([random_source(7, "b"), random_source(7, "a"), random_source(8, "a")], shapes)
+    for one, several in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(several[1], one[0])
+        assert not np.array_equal(several[0], one[0]) and not np.array_equal(several[2], one[0])
 
 
 def test_noise_is_standard_normal():
-    drawn = np.concatenate([each.ravel() for index in range(40) for each in image_noise(f"map {index}", 0, [(48, 64)])])
+    (drawn,) = layered_noise([random_source(0, f"map {index}") for index in range(40)], [(48, 64)])
     assert drawn.mean() == pytest.approx(0, abs=0.01) and drawn.std() == pytest.approx(1, abs=0.01)

@@ -25,7 +25,8 @@ from apfgan.networks.perceptual import Vgg19
 from apfgan.players import Players, plan_epoch
 from apfgan.randomness import random_source
 from apfgan.runs import Run
-from apfgan.training import EpochRecord, fork, train
+from apfgan.training import Company, fork, never, train
+from apfgan.training_log import EpochRecord
 from apfgan.training_state import load_state
 
 CONFIG = Config(
@@ -80,10 +81,10 @@ class PicoPairs:
 
 
 def trained(
-    path: Path, config: Config = CONFIG, *, until: int | None = None, pairs: PicoPairs | None = None, stop: Callable[[], bool] = lambda: False
+    path: Path, config: Config = CONFIG, *, until: int | None = None, pairs: PicoPairs | None = None, stop: Callable[[], bool] = never
 ) -> tuple[Run, list[EpochRecord]]:
     run = Run.create(path, config)
-    return run, list(train(run, pairs or PicoPairs(), until=until, stop=stop))
+    return run, list(train(run, pairs or PicoPairs(), until=until, company=Company(stop=stop)))
 
 
 def contents(run: Run) -> dict[str, str]:
@@ -294,30 +295,6 @@ def test_a_loss_that_is_not_finite_stops_training(tmp_path: Path, epoch: int) ->
     assert len(log(Run.open(tmp_path))) == epoch - 1
 
 
-@pytest.mark.parametrize(
-    ("section", "change"),
-    [
-        ("train", {"seed": 1}),
-        ("train", {"progressive_batch": 2}),
-        ("train", {"batch": 3}),
-        ("train", {"generator_rate": 2e-3}),
-        ("train", {"discriminator_rate": 2e-3}),
-        ("train", {"feature_weight": 1.0}),
-        ("train", {"augment": ("color",)}),
-        ("train", {"augment": ()}),
-        ("train", {"seg_noise": False}),
-        ("model", {"seg_noise_init": "xavier"}),
-        ("model", {"spectral_norm": True}),
-    ],
-)
-def test_every_setting_changes_the_weights(tmp_path: Path, straight: tuple[Run, list[EpochRecord]], section: str, change: dict) -> None:
-    config = replace(CONFIG, **{section: replace(getattr(CONFIG, section), **change)})
-    run, _ = trained(tmp_path, config)
-    assert load_manifest(run, "6").sha256 != load_manifest(straight[0], "6").sha256
-    only_second_phase = change.keys() <= {"batch", "augment", "seg_noise", "seg_noise_init"}
-    assert (load_manifest(run, "4").sha256 == load_manifest(straight[0], "4").sha256) == only_second_phase
-
-
 def test_spectral_norm_resumes_exactly(tmp_path: Path) -> None:
     config = replace(CONFIG, model=replace(CONFIG.model, spectral_norm=True))
     straight, _ = trained(tmp_path / "straight", config)
@@ -425,7 +402,7 @@ def test_training_learns_the_colours(tmp_path: Path) -> None:
     """The photos' colour is a function of the class, so the distance between image and photo must shrink."""
     config = replace(
         CONFIG,
-        model=replace(CONFIG.model, width=8, hidden=8),
+        model=replace(CONFIG.model, width=8, hidden=8, init_gain=0.7),
         train=replace(CONFIG.train, progressive_epochs=10, epochs=30, generator_rate=5e-3, discriminator_rate=5e-3, augment=(), save_every=30),
     )
     trained(tmp_path, config)

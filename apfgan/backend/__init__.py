@@ -5,7 +5,7 @@ resize rules are always named (PyTorch's `interpolate` means nearest, Jittor's m
 And a word means one thing, stated where it is defined. Arithmetic, slicing and `.shape` of tensors are common to all engines.
 """
 
-from apfgan.backend.processes import ALONE, World, anywhere, averages, distribute, join, synchronise, unshared, wait
+from apfgan.backend.processes import ALONE, Distributed, World, anywhere, averages, distribute, join, synchronise, unshared, wait
 from apfgan.backend.pytorch import (
     BatchNorm,
     Conv2d,
@@ -36,7 +36,6 @@ from apfgan.backend.pytorch import (
     move,
     move_towards,
     no_gradients,
-    normal,
     one_hot,
     optimizer_arrays,
     pad_zeros,
@@ -61,6 +60,7 @@ __all__ = [
     "ALONE",
     "BatchNorm",
     "Conv2d",
+    "Distributed",
     "Module",
     "ModuleList",
     "Optimizer",
@@ -93,7 +93,6 @@ __all__ = [
     "move",
     "move_towards",
     "no_gradients",
-    "normal",
     "one_hot",
     "optimizer_arrays",
     "pad_zeros",
