@@ -146,9 +146,9 @@ def describe_plan(plan: TrainingPlan, *, now: datetime) -> str:
     how = "measured at the largest step" if plan.memory_measured else "by count, the kernels' own not among it"
     lines += [
         "",
-        f"memory  {_gib(plan.memory)} of {_gib(plan.memory_size)} ({how})",
-        f"disk    {_gib(plan.disk)} of {_gib(plan.disk_free)} free: {plan.checkpoints} checkpoints of {_gib(plan.checkpoint_bytes)},",
-        f"        training state {_gib(plan.state_bytes)}",
+        f"memory  {describe_bytes(plan.memory)} of {describe_bytes(plan.memory_size)} ({how})",
+        f"disk    {describe_bytes(plan.disk)} of {describe_bytes(plan.disk_free)} free: {_checkpoints(plan)},",
+        f"        training state {describe_bytes(plan.state_bytes)}",
     ]
     if plan.seconds is None:
         lines.append("time    unknown: no step was tried")
@@ -158,6 +158,11 @@ def describe_plan(plan: TrainingPlan, *, now: datetime) -> str:
     if any(stretch.seconds is not None and not stretch.measured for stretch in plan.stretches):
         lines.append("~ was not tried, but follows from the multiply-accumulates")
     return "\n".join(lines)
+
+
+def describe_bytes(size: int) -> str:
+    """An amount as people say it: `7.9 MiB`, `165.6 GiB`."""
+    return f"{size / _GIB:.1f} GiB" if size >= _GIB / 10 else f"{size / 2**20:.1f} MiB"
 
 
 def aligned(rows: Sequence[Sequence[str]], *, left: int) -> list[str]:
@@ -281,10 +286,11 @@ def _memory_too_small(stretch: Stretch, config: Config, device: str) -> Environm
     half = ["train.precision=bfloat16"] if config.train.precision == "float32" else []
     smaller = [f"train.{batch}={total // 2}"] if total > 1 else []
     helps = ", ".join(f"--set {setting}" for setting in (*finer, *half, *smaller)) or "a smaller model.width or a smaller image"
+    cut = f" in {parts} parts" if parts > 1 else ""
     return EnvironmentProblem(
-        f"the largest training step does not fit into the memory of {device}, which has {_gib(memory_size(device))}: epoch {stretch.first}, "
-        f"{stretch.width}x{stretch.height}, batch {stretch.batch}" + (f" in {parts} parts" if parts > 1 else "") + f"; by count it takes "
-        f"{_gib(stretch.memory)}, without what the kernels need. What helps, for a new run: {helps}"
+        f"the largest training step does not fit into the memory of {device}, which has {describe_bytes(memory_size(device))}: "
+        f"epoch {stretch.first}, {stretch.width}x{stretch.height}, batch {stretch.batch}{cut}; by count it takes "
+        f"{describe_bytes(stretch.memory)}, without what the kernels need. What helps, for a new run: {helps}"
     )
 
 
@@ -297,11 +303,16 @@ def _disk_too_small(plan: TrainingPlan, config: Config, checkpoints: Path) -> En
     }
     costs = Costs(config)
     savings = {name: costs.disk_bytes - Costs(replace(config, train=changed)).disk_bytes for name, changed in fewer.items()}
-    helps = [f"--set {name} saves {_gib(saved)}" for name, saved in savings.items() if saved > 0]
+    helps = [f"--set {name} saves {describe_bytes(saved)}" for name, saved in savings.items() if saved > 0]
     return EnvironmentProblem(
-        f"{checkpoints} needs {_gib(plan.disk)} more ({plan.checkpoints} checkpoints of {_gib(plan.checkpoint_bytes)} and the training state), and "
-        f"{_gib(plan.disk_free)} are free. Free some, or put the run on another disk" + (f", or keep less: {', '.join(helps)}" if helps else "")
+        f"{checkpoints} needs {describe_bytes(plan.disk)} more ({_checkpoints(plan)} and the training state), and "
+        f"{describe_bytes(plan.disk_free)} are free. Free some, or put the run on another disk"
+        + (f", or keep less: {', '.join(helps)}" if helps else "")
     )
+
+
+def _checkpoints(plan: TrainingPlan) -> str:
+    return f"{plan.checkpoints} checkpoints of {describe_bytes(plan.checkpoint_bytes)}"
 
 
 def _written(checkpoints: Path) -> int:
@@ -312,7 +323,3 @@ def _written(checkpoints: Path) -> int:
 def _existing(folder: Path) -> Path:
     """The folder itself, or the nearest one above it that is there."""
     return next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
-
-
-def _gib(size: int) -> str:
-    return f"{size / _GIB:.1f} GiB" if size >= _GIB / 10 else f"{size / 2**20:.1f} MiB"

@@ -17,7 +17,7 @@ from apfgan.cost import Costs
 from apfgan.data import Batch
 from apfgan.errors import EnvironmentProblem
 from apfgan.players import Players
-from apfgan.preflight import TrainingPlan, describe_plan, plan_training
+from apfgan.preflight import TrainingPlan, describe_bytes, describe_plan, plan_training
 from apfgan.runs import Run
 from apfgan.schedule import Plan, plan_epoch
 
@@ -244,3 +244,29 @@ def test_the_table_says_what_was_found(learned: list[int]) -> None:
 
 def test_nothing_is_marked_where_all_was_tried(learned: list[int]) -> None:
     assert "~" not in describe_plan(plan(probe_seconds=1000), now=NOW)
+
+
+def test_the_page_about_costs_is_right(huge_disk: None) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "costs.md").read_text(encoding="utf-8")
+    table = page.partition("<!-- presets -->\n")[2].partition("\n\n")[0].split("\n")
+    names, rows = [cell.strip(" `") for cell in table[0].split("|")[2:-1]], [[cell.strip() for cell in row.split("|")[2:-1]] for row in table[2:]]
+    assert names == list(PRESETS)
+    for name, column in zip(names, zip(*rows, strict=True), strict=True):
+        config = PRESETS[name]
+        costs, found = Costs(config), plan(config, pairs=96 if name == "tiny" else 9871, probe_seconds=0)
+        ends = [costs.step(plan_epoch(epoch, config)).total for epoch in (config.train.progressive_epochs, config.train.epochs)]
+        total = found.multiply_accumulates / 1e15
+        assert list(column) == [
+            f"{config.data.width}x{config.data.height}",
+            f"{costs.painter_parameters / 1e6:.1f} M",
+            f"{costs.discriminator_parameters / 1e6:.1f} M",
+            f"{costs.image.forward / 1e9:.1f}",
+            *(f"{each / 1e9:.1f}" for each in ends),
+            f"{sum(each.steps for each in found.stretches):,}",
+            f"{total:.1f}" if total > 1 else f"{total:.4f}",
+            describe_bytes(found.memory),
+            str(found.checkpoints),
+            describe_bytes(found.checkpoint_bytes),
+            describe_bytes(found.state_bytes),
+            describe_bytes(costs.disk_bytes),
+        ]
