@@ -19,12 +19,12 @@ from typing import Literal
 import numpy as np
 import torch
 
-from apfgan.backend import autocast, no_gradients, normal, one_hot, set_training, to_numpy
+from apfgan.backend import autocast, from_numpy, no_gradients, one_hot, set_training, to_numpy
 from apfgan.config import Config, DataConfig, ModelConfig, TrainConfig
 from apfgan.files import write_text
 from apfgan.players import Players
 from apfgan.preflight import aligned, painted_batch
-from apfgan.randomness import random_source
+from apfgan.randomness import layered_noise, random_source
 from apfgan.runs import versions
 from apfgan.schedule import plan_epoch
 
@@ -152,8 +152,9 @@ def _draw(players: Players, label_maps: np.ndarray) -> np.ndarray:
     """Images of label maps, all with the same noise."""
     data = players.config.data
     labels = one_hot(label_maps, len(data.classes), device="cpu")
-    source = random_source("drawing")
-    noise = [normal(source, (len(labels), 1, *shape), device="cpu") for shape in players.painter.generator.noise_shapes(data.height, data.width)]
+    sources = [random_source("drawing", number) for number in range(len(labels))]
+    shapes = players.painter.generator.noise_shapes(data.height, data.width)
+    noise = [from_numpy(layer, device="cpu") for layer in layered_noise(sources, shapes)]
     set_training(players.painter, False)
     with no_gradients(), autocast(players.config.train.precision, device="cpu"):
         images = to_numpy(players.painter(labels, noise=noise, stage=None))

@@ -10,7 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import apfgan.players
-from apfgan.backend import Conv2d, Tensor, freeze, no_gradients, normal, one_hot, set_training, state_arrays
+from apfgan.backend import Conv2d, Tensor, freeze, from_numpy, no_gradients, one_hot, set_training, state_arrays
 from apfgan.backend.pytorch_costs import counted_work, named_memory_errors
 from apfgan.checkpoints import save_checkpoint
 from apfgan.config import PRESETS, Config, DataConfig, ModelConfig, TrainConfig
@@ -37,6 +37,10 @@ CONFIG = Config(
 
 def changed(**model: object) -> Config:
     return replace(CONFIG, model=replace(CONFIG.model, **model))
+
+
+def normal(*shape: int) -> Tensor:
+    return from_numpy(random_source("test").standard_normal(shape, dtype=np.float32), device="cpu")
 
 
 def billions(multiply_accumulates: int) -> float:
@@ -130,20 +134,20 @@ def convolutions(network: torch.nn.Module, *inputs: Tensor, **settings: object) 
     ids=["plain", "two levels", "deeper", "one judge", "spectral norm", "portrait"],
 )
 def test_counts_are_those_of_real_networks(config: Config, epoch: int) -> None:
-    plan, costs, source = plan_epoch(epoch, config), Costs(config), random_source("test")
+    plan, costs = plan_epoch(epoch, config), Costs(config)
     height, width = config.data.height, config.data.width
     classes = len(config.data.classes)
     painter = build_painter(config, seed=0)
     labels = one_hot(np.zeros((1, height, width), np.uint8), classes, device="cpu")
     shapes = painter.generator.noise_shapes(height, width)
-    noise = [normal(source, (1, 1, *shape), device="cpu") for shape in shapes] if plan.noise else None
+    noise = [normal(1, 1, *shape) for shape in shapes] if plan.noise else None
     assert costs.drawing(plan).forward == convolutions(painter, labels, noise=noise, stage=plan.stage)
 
     height, width = costs.image_size(plan)
     with no_gradients():
         assert painter(labels, noise=noise, stage=plan.stage).shape == (1, 3, height, width)
     labels = one_hot(np.zeros((1, height, width), np.uint8), classes, device="cpu")
-    image = normal(source, (1, 3, height, width), device="cpu")
+    image = normal(1, 3, height, width)
     assert costs.judging(plan).forward == convolutions(build_discriminators(config, seed=0), labels, image, roles=plan.roles)
 
 
@@ -188,7 +192,7 @@ def test_inception_is_part_of_a_step() -> None:
     plan = plan_epoch(9, config)
     without, with_it = (Costs(config).step(each) for each in (plan, replace(plan, perceptual="inception")))
     forward = perceptual_cost("inception", height=80, width=96)
-    assert forward == convolutions(Inception().eval(), normal(random_source(0), (1, 3, 80, 96), device="cpu"))
+    assert forward == convolutions(Inception().eval(), normal(1, 3, 80, 96))
     # Forward on image and photo; backward to the image, which costs as much as forward, for nothing in the network learns.
     assert with_it.painter - without.painter == 3 * forward
     assert with_it.discriminators == without.discriminators
@@ -198,7 +202,7 @@ def test_inception_is_part_of_a_step() -> None:
 def test_gradients_are_counted_where_they_are_needed() -> None:
     conv = Conv2d(2, 3, kernel=3, stride=1, padding=1, bias=False, spectral_norm=False)
     once = 8 * 8 * 2 * 3 * 9
-    x = normal(random_source(0), (1, 2, 8, 8), device="cpu")
+    x = normal(1, 2, 8, 8)
     with counted_work(conv, learns=True) as work:
         conv(x)
     assert (work.forward, work.backward, work.by_module) == (once, once, {"": once})
@@ -222,7 +226,7 @@ def test_what_waits_on_paper_waits_in_a_real_step(epoch: int) -> None:
     label_maps = painted_noise(CONFIG, 1).label_maps
     height, width = costs.image_size(plan)
     shapes = painter.generator.noise_shapes(CONFIG.data.height, CONFIG.data.width)
-    noise = [normal(random_source(0), (1, 1, *shape), device="cpu") for shape in shapes] if plan.noise else None
+    noise = [normal(1, 1, *shape) for shape in shapes] if plan.noise else None
     with counted_work(painter, learns=True) as work:
         fake = painter(one_hot(label_maps, 3, device="cpu"), noise=noise, stage=plan.stage)
         discriminators(one_hot(label_maps[:, :height, :width], 3, device="cpu"), fake, roles=plan.roles)
