@@ -22,7 +22,6 @@ from apfgan.backend import (
     load_optimizer_arrays,
     mean,
     move,
-    normal,
     one_hot,
     optimizer_arrays,
     place,
@@ -168,13 +167,6 @@ def test_one_hot_leaves_ignored_pixels_empty() -> None:
     assert vectors[0, :, 0, 0].tolist() == [1, 0, 0]
     assert vectors[0, :, 0, 1].tolist() == [0, 0, 1]
     assert not vectors[0, :, 1].any()
-
-
-def test_normal_draws_depend_on_the_source_alone() -> None:
-    one, again, other = (to_numpy(normal(random_source(0, purpose), (4, 5), device="cpu")) for purpose in ("a", "a", "b"))
-    assert (one == again).all()
-    assert not np.isclose(one, other).any()
-    assert one.dtype == np.float32
 
 
 def test_arrays_are_copies() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import pytest
 
-from apfgan.backend import Module, Tensor, mean, to_numpy
+from apfgan.backend import Module, Tensor, mean, state_arrays, to_numpy
 from apfgan.config import Config, DataConfig, ModelConfig, TrainConfig
 from apfgan.data import Batch
 from apfgan.players import Players
@@ -243,3 +243,18 @@ def test_rates_fall_by_the_epoch_alone() -> None:
     assert falling.losses[:6] == constant.losses[:6]
     assert falling.losses[6]["adversarial"] == constant.losses[6]["adversarial"]
     assert falling.losses[7]["adversarial"] != constant.losses[7]["adversarial"]
+
+
+def test_both_rates_are_those_of_the_plan() -> None:
+    players, plan = Players(CONFIG, device="cpu"), plan_epoch(6, CONFIG)
+    networks = {"painter": players.painter, "discriminators": players.discriminators}
+    moved = {}
+    for rate in (0.0, 1.0):
+        before = {name: state_arrays(network) for name, network in networks.items()}
+        players.learn(next(batches(6, 2)), replace(plan, rate=rate), index=0)
+        moved[rate] = {
+            name
+            for name, network in networks.items()
+            if any((array != before[name][key]).any() for key, array in state_arrays(network).items() if ".running_" not in key)
+        }
+    assert moved == {0.0: set(), 1.0: {"painter", "discriminators"}}

@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from apfgan.backend import Tensor, from_numpy, load_arrays, no_gradients, normal, one_hot, set_training, state_arrays, to_numpy
+from apfgan.backend import Tensor, from_numpy, load_arrays, no_gradients, one_hot, set_training, state_arrays, to_numpy
 from apfgan.config import Config, DataConfig, ModelConfig, TrainConfig
 from apfgan.errors import WeightsError
 from apfgan.networks import Discriminators, Painter, build_discriminators, build_painter, start_noise
 from apfgan.networks.blocks import xavier_normal
 from apfgan.networks.generator import Generator
-from apfgan.randomness import random_source
+from apfgan.randomness import layered_noise, random_source
 from apfgan.schedule import Role, Stage, plan_epoch
 
 CLASSES = 3
@@ -32,8 +32,8 @@ def labels(size: Config, *, images: int = 2) -> Tensor:
 
 
 def draw_noise(generator: Generator, size: Config, *, seed: int, images: int = 2) -> list[Tensor]:
-    source = random_source(seed)
-    return [normal(source, (images, 1, *shape), device="cpu") for shape in generator.noise_shapes(size.data.height, size.data.width)]
+    sources = [random_source(seed, image) for image in range(images)]
+    return [from_numpy(layer, device="cpu") for layer in layered_noise(sources, generator.noise_shapes(size.data.height, size.data.width))]
 
 
 def paint(painter: Painter, size: Config, *, seed: int | None = None, stage: Stage | None = None) -> np.ndarray:
