@@ -1,9 +1,9 @@
 """Where memory layout, half precision and compilation pay: each beside plain float32 with channels last, measured in turn in one run.
 
-    python -m benchmarks.engine_options --width 32 --image 256x192 --batch 1 --threads 2
+    python -m benchmarks.engine_options --width 32 --image 128x96 --batch 2 --threads 2
 
-What the options draw is compared before anything is timed. Ratios are medians over the rounds, each round's time against the plain one's
-of the same round; below 1 is faster. "first" is what the first step takes, with compilation.
+What the options draw from the same weights is compared; one that draws something else is not reported. Ratios are medians over the rounds,
+each round's time against the plain one's of the same round; below 1 is faster. "first" is what the first step takes, with compilation.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from apfgan.backend import autocast, from_numpy, no_gradients, one_hot, set_training, to_numpy
+from apfgan.backend import autocast, from_numpy, load_arrays, no_gradients, one_hot, set_training, state_arrays, to_numpy
 from apfgan.config import Config, DataConfig, ModelConfig, TrainConfig
 from apfgan.files import write_text
 from apfgan.players import Players
@@ -70,24 +70,26 @@ class OptionTiming:
     draw_ratio: float
 
 
-def measure_options(config: Config, *, batch: int, rounds: int) -> list[OptionTiming]:
-    """Time a training step of the second phase and drawing, with each option in turn."""
+def measure_options(config: Config, options: Sequence[Option], *, batch: int, rounds: int) -> list[OptionTiming]:
+    """Time a training step of the second phase and drawing, with each option in turn; the first option is what the others are compared with."""
     plan, images = plan_epoch(config.train.epochs, config), painted_batch(config, batch)
-    players = [_players(config, option) for option in OPTIONS]
-    for each in players:
-        each.begin(plan)
-    # Compared before they learn: then all of them have the same weights.
-    drawn = [_draw(each, images.label_maps) for each in players]
-    differences = [float(np.abs(image - drawn[0]).max()) for image in drawn]
-    for option, difference in zip(OPTIONS, differences, strict=True):
-        if not difference <= LARGEST_DIFFERENCE:
-            raise SystemExit(f"{option.name} draws something else: it differs by {difference:.3f}")
+    players = [_players(config, option) for option in options]
+    weights = state_arrays(players[0].painter)
     lessons = [partial(each.learn, images, plan, index=0) for each in players]
     firsts = [_seconds(learn) for learn in lessons]
+    for learn in lessons:
+        learn()  # where several are compiled, each compilation forgets the one before
     steps = _in_turn(lessons, rounds)
+
     for each in players:
-        _draw(each, images.label_maps)  # a mode of its own, which is compiled anew
-    draws = _in_turn([partial(_draw, each, images.label_maps) for each in players], rounds)
+        load_arrays(each.painter, weights, origin="the initial weights")
+    drawings = [partial(_draw, each, images.label_maps) for each in players]
+    drawn = [draw() for draw in drawings]
+    differences = [float(np.abs(image - drawn[0]).max()) for image in drawn]
+    for option, difference in zip(options, differences, strict=True):
+        if not difference <= LARGEST_DIFFERENCE:
+            raise SystemExit(f"{option.name} draws something else: it differs by {difference:.3f}")
+    draws = _in_turn(drawings, rounds)
     return [
         OptionTiming(
             option=option.name,
@@ -98,7 +100,7 @@ def measure_options(config: Config, *, batch: int, rounds: int) -> list[OptionTi
             draw=statistics.median(draws[index]),
             draw_ratio=statistics.median(one / plain for one, plain in zip(draws[index], draws[0], strict=True)),
         )
-        for index, option in enumerate(OPTIONS)
+        for index, option in enumerate(options)
     ]
 
 
@@ -116,10 +118,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--width", type=int, default=32, help="model.width; the paper's is 64.")
     parser.add_argument("--hidden", type=int, default=64, help="model.hidden; the paper's is 128.")
-    parser.add_argument("--upsamplings", type=int, default=5)
-    parser.add_argument("--levels", type=int, default=4)
-    parser.add_argument("--image", default="256x192", metavar="WIDTHxHEIGHT")
-    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--upsamplings", type=int, default=4, help="model.upsamplings; the paper's is 5.")
+    parser.add_argument("--levels", type=int, default=3, help="model.levels; the paper's is 4.")
+    parser.add_argument("--image", default="128x96", metavar="WIDTHxHEIGHT")
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--without", action="append", default=[], choices=[each.name for each in OPTIONS[1:]], help="Leave this option out.")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--json", type=Path, help="Write the figures to this file.")
@@ -132,7 +135,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         model=ModelConfig(width=options.width, hidden=options.hidden, upsamplings=options.upsamplings, levels=options.levels, init_gain=0.7),
         train=TrainConfig(progressive_epochs=0, epochs=1, batch=options.batch),
     )
-    timings = measure_options(config, batch=options.batch, rounds=options.rounds)
+    chosen = [each for each in OPTIONS if each.name not in options.without]
+    timings = measure_options(config, chosen, batch=options.batch, rounds=options.rounds)
     print(describe(timings))
     if options.json:
         size = {name: value for name, value in vars(options).items() if name != "json"}
