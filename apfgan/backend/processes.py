@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -16,6 +17,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from apfgan.backend.pytorch import BatchNorm, Module, PretrainedNorm
 from apfgan.errors import EnvironmentProblem, UsageError
+
+_PATIENCE = timedelta(hours=2)
+"""How long the others wait for process 0 while it looks through the data, saves or scores. One that died is noticed by `torchrun`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,7 @@ def join(device: str) -> Iterator[tuple[World, str]]:
         device = f"cuda:{world.local_rank}"
         torch.cuda.set_device(device)
     try:
-        dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+        dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=_PATIENCE)
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise EnvironmentProblem(

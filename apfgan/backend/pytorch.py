@@ -1,7 +1,7 @@
 """The backend's words in PyTorch.
 
-Images and features are float32 (N, C, H, W); a random source is a numpy generator, so that a seed means the same on every engine
-and device.
+Images and features are float32 (N, C, H, W). Nothing here is random: noise comes from numpy, so that a seed means the same on every engine and
+device.
 """
 
 import copy
@@ -133,7 +133,7 @@ class PretrainedNorm(Module):
         """(N, channels, H, W) to the same."""
         if self.training and self.processes > 1:
             out, _, _ = _normalise_together(x, epsilon=1e-3)
-            return out * self.weight[:, None, None] + self.bias[:, None, None]
+            return alike(out * self.weight[:, None, None] + self.bias[:, None, None], x)
         if self.training:
             return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=1e-3)
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=1e-3)
@@ -170,7 +170,12 @@ def instance_norm(x: Tensor) -> Tensor:
     In two passes, which nearly constant channels need: `group_norm` with as many groups as channels is the same on paper, but off by 0.15
     for a channel of mean 3.3 and deviation 1e-4 (spec: method, 12.28).
     """
-    return torch.instance_norm(x, None, None, None, None, True, 0.0, _EPSILON, torch.backends.cudnn.enabled)
+    images, channels, height, width = x.shape
+    # Given somewhere to put statistics, it has them in that type; it would round those of bfloat16 features, by 0.1 deviations for a mean of 50.
+    ignored = torch.zeros(images * channels, dtype=_at_least_float32(x.dtype), device=x.device)
+    each = x.contiguous().reshape(1, -1, height, width)
+    out = torch.batch_norm(each, None, None, ignored, torch.ones_like(ignored), True, 0.0, _EPSILON, torch.backends.cudnn.enabled)
+    return out.reshape(x.shape)
 
 
 def relu(x: Tensor) -> Tensor:
@@ -277,11 +282,6 @@ def one_hot(label_maps: np.ndarray, classes: int, *, device: str) -> Tensor:
     return (ids[..., None] == known).float().permute(0, 3, 1, 2)
 
 
-def normal(source: np.random.Generator, shape: Sequence[int], *, device: str) -> Tensor:
-    """float32 draws of N(0, 1). They come from the host's `source`, so that engine and device do not change them."""
-    return from_numpy(source.standard_normal(tuple(shape), dtype=np.float32), device=device)
-
-
 def place(module: Module, device: str) -> None:
     """Move a network to `device`, in the memory layout that convolutions there are fastest in.
 
@@ -308,7 +308,7 @@ def freeze(module: Module) -> None:
 
 @contextmanager
 def frozen(module: Module) -> Iterator[None]:
-    """The same within this context. It saves the memory that a gradient of the parameters would need, and a compiled network the work, too."""
+    """The same within this context. A compiled network computes gradients for all that wants one, asked for or not."""
     module.requires_grad_(False)
     try:
         yield
