@@ -12,8 +12,9 @@ import sys
 import time
 import webbrowser
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import ExitStack, contextmanager, nullcontext, redirect_stdout
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
@@ -26,11 +27,15 @@ from apfgan.errors import ApfganError, EnvironmentProblem, UsageError
 from apfgan.progress import Progress, describe_seconds, terminal_progress
 
 if TYPE_CHECKING:
-    from apfgan.data import LabelCounts
+    from apfgan.config import Config
+    from apfgan.data import LabelCounts, TrainingPairs
     from apfgan.labels import Classes
+    from apfgan.preflight import TrainingPlan
     from apfgan.ranking import Place
     from apfgan.records import Candidate, Estimate, Measurement
     from apfgan.runs import Run
+    from apfgan.training import Company
+    from apfgan.training_log import EpochRecord
     from metrics.weights import Status
     from selection.measuring import Bench
 
@@ -64,6 +69,9 @@ DEMO_PAIRS, DEMO_MAPS = 96, 32
 
 PATIENCE = 8
 """Seconds that a stopped training gets to finish its batch and save itself; then it goes on from its last saved state."""
+
+RESTARTS = 3
+"""How often processes that train together are started again when one of them dies."""
 
 
 class OnOff(StrEnum):
@@ -135,6 +143,9 @@ def main() -> NoReturn:
     except BrokenPipeError:
         sys.stdout = None  # whoever read our output has left; there is nobody to tell
         code = 0
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # all is done and the code is known: only leaving is left
     sys.exit(code)
 
 
@@ -312,42 +323,148 @@ def train(
     ] = None,
     phase: Annotated[PhaseChoice | None, typer.Option("--phase", help="Train this phase only.")] = None,
     until: Annotated[int | None, typer.Option("--until", help="Stop after this epoch; the same command without it goes on.")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Try the largest training step, print what the training will take, and leave.")] = False,
+    plan_seconds: Annotated[
+        float, typer.Option("--plan-seconds", help="How long to try training steps before the start; 0: not at all.", min=0)
+    ] = 60,
+    probe: Annotated[int, typer.Option("--probe", help="Score full-size epochs on so many label maps, for the best so far; 0: do not.", min=0)] = 16,
+    patience: Annotated[int, typer.Option("--patience", help="Epochs without life in the images that end the training; 0: never.", min=0)] = 3,
+    processes: Annotated[int, typer.Option("--nproc", help="Train in so many processes of this machine, one for each GPU.", min=1)] = 1,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Train both phases; a run that was stopped goes on where it was."""
-    from apfgan.data import TrainingPairs, check_dataset, find_pairs
-    from apfgan.training import fork
+    from apfgan.backend import join, wait
+    from apfgan.data import TrainingPairs, find_pairs
+    from apfgan.launch import launch, launched
+    from apfgan.preflight import describe_plan
+    from apfgan.runs import Run
+    from apfgan.training import Company
     from apfgan.training import train as train_run
 
-    screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
-    source, at = _fork_source(origin)
-    opened = _training_run(
-        run, source, preset=preset, config=config, settings=settings or [], classes=classes, ignore=ignore, exclude=exclude, seed=seed
+    if processes > 1 and not launched():
+        command = [sys.executable, str(Path(__file__).resolve()), *context.obj]
+        raise typer.Exit(launch(command, processes=processes, restarts=RESTARTS))
+    source = _fork_source(origin)
+    chosen = _training_config(
+        run, source and source[0], preset=preset, config=config, settings=settings or [], classes=classes, ignore=ignore, exclude=exclude, seed=seed
     )
-    chosen = _device(device)
-    with opened.lock():
-        opened.record_command(context.obj)
-        if not opened.checkpoint_names():
-            check_dataset(data, opened.config.data.label_classes, progress=screen.progress).raise_problems()
-        pairs = TrainingPairs(find_pairs(data), opened.config.data)
-        if source is not None and not opened.checkpoint_names():
-            begun = fork(opened, pairs, source, epoch=at, device=chosen)
-            screen.progress.say(f"begins with {source.path} at epoch {begun}")
+    if plan:
+        screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
+        ahead = _plan(Run(run), chosen, len(find_pairs(data)), screen, until=until, processes=processes, seconds=plan_seconds, device=_device(device))
+        screen.result(asdict(ahead), describe_plan(ahead, now=datetime.now()))
+        return
+    opened = Run.create(run, chosen)
+    with ExitStack() as held:
+        world, own = held.enter_context(join(_device(device)))
+        screen = Screen.open(as_json=as_json, quiet=quiet or not world.leads, verbose=verbose)
+        company = Company(progress=screen.progress, patience=patience)
+        if world.leads:
+            held.enter_context(opened.lock())
+            opened.record_command(context.obj)
+            pairs = _training_pairs(opened, data, screen, device=own)
+            if source is not None:
+                _fork(opened, pairs, source, screen, device=own)
+        wait(world)
+        last = _last_epoch(opened, phase, until)
+        if world.leads:
+            ahead = _plan(opened, chosen, len(pairs), screen, until=last, processes=world.size, seconds=plan_seconds, device=own)
+            screen.progress.say(describe_plan(ahead, now=datetime.now()))
+            company = _with_watchers(company, opened, data, screen, images=probe, device=own)
+        else:
+            pairs = TrainingPairs(find_pairs(data), chosen.data)
+        company = replace(company, stop=held.enter_context(_patient()))
         epochs = 0
-        with _patient() as stop:
-            for record in train_run(opened, pairs, device=chosen, until=_last_epoch(opened, phase, until), stop=stop, progress=screen.progress):
-                epochs += 1
-                losses = "  ".join(f"{name} {value:.3f}" for name, value in record.losses.items())
-                screen.progress.say(f"epoch {record.epoch:>3}  {record.phase:<12} {record.seconds:6.1f} s  {losses}")
-    names = opened.checkpoint_names()
-    done = f"trained {epochs} epochs" if epochs else "nothing to train: the last epoch is done"
-    screen.result({"run": str(run), "epochs": epochs, "checkpoints": names}, f"{done}; checkpoints: {_epochs_text(names)}")
+        for record in train_run(opened, pairs, device=own, until=last, company=company, world=world):
+            epochs += 1
+            screen.progress.say(_epoch_text(record))
+    if world.leads:
+        _show_training(screen, opened, epochs)
 
 
-def _training_run(
+def _training_pairs(run: "Run", data: Path, screen: Screen, *, device: str) -> "TrainingPairs":
+    """The training set after one pass over it, from which the reference of its photos comes as well where that costs little."""
+    from apfgan.data import TrainingPairs
+    from metrics.inception import InceptionJudge
+    from metrics.weights import INCEPTION, find_file, locate
+    from selection.survey import survey_data
+
+    # On a CPU the judge would take longer than reading the photos again when they are scored.
+    judge = InceptionJudge(find_file(INCEPTION), device=device) if device.startswith("cuda") and locate(INCEPTION) else None
+    survey = survey_data(run, data, judge=judge, progress=screen.progress)
+    pairs = TrainingPairs(survey.pairs, run.config.data, hashes=survey.hashes)
+    if missing := pairs.not_found:
+        excluded = len(run.config.data.exclude)
+        screen.progress.say(
+            f"{len(missing)} of {excluded} excluded names are not in the data: {', '.join(missing[:5])}{'...' if missing[5:] else ''}"
+        )
+    return pairs
+
+
+def _fork(run: "Run", pairs: "TrainingPairs", source: "tuple[Run, int | None]", screen: Screen, *, device: str) -> None:
+    """Begin `run` with another one's weights, unless that was done already."""
+    from apfgan.training import fork
+
+    if not run.checkpoint_names():
+        begun = fork(run, pairs, source[0], epoch=source[1], device=device)
+        screen.progress.say(f"begins with {source[0].path} at epoch {begun}")
+
+
+def _plan(
+    run: "Run", config: "Config", pairs: int, screen: Screen, *, until: int | None, processes: int, seconds: float, device: str
+) -> "TrainingPlan":
+    """What the rest of the training will take; `run` need not exist yet."""
+    from apfgan.preflight import plan_training
+    from apfgan.training_log import read_log
+
+    return plan_training(
+        config,
+        pairs=pairs,
+        device=device,
+        checkpoints=run.checkpoints,
+        finished=max((record.epoch for record in read_log(run.training_log)), default=0),
+        until=until,
+        processes=processes,
+        probe_seconds=seconds,
+        progress=screen.progress,
+    )
+
+
+def _with_watchers(company: "Company", run: "Run", data: Path, screen: Screen, *, images: int, device: str) -> "Company":
+    """Previews, and a probe on so many label maps (0: none)."""
+    from apfgan.previews import load_panel
+    from selection.probe import open_probe
+
+    probe = open_probe(run, data, images=images, device=device, progress=screen.progress) if images > 0 else None
+    return replace(company, panel=load_panel(data, run.config.data), probe=probe)
+
+
+def _epoch_text(record: "EpochRecord") -> str:
+    from apfgan.health import symptom
+
+    losses = "  ".join(f"{name} {value:.3f}" for name, value in record.losses.items())
+    probe = "" if record.probe is None else f"  probe {_with_error(record.probe)}"
+    warning = f"\n  {sign}" if (sign := symptom(record)) else ""
+    return f"epoch {record.epoch:>3}  {record.phase:<12} {record.seconds:6.1f} s  {losses}{probe}{warning}"
+
+
+def _show_training(screen: Screen, run: "Run", epochs: int) -> None:
+    """What a training has come to."""
+    from apfgan.training_log import rank_by_probe, read_log
+
+    names = run.checkpoint_names()
+    best = next(iter(rank_by_probe(read_log(run.training_log))), None)
+    result: dict[str, Any] = {"run": str(run.path), "epochs": epochs, "checkpoints": names}
+    lines = [f"trained {epochs} epochs" if epochs else "nothing to train: the last epoch is done", f"checkpoints: {_epochs_text(names)}"]
+    if best is not None:
+        result["probe"] = {"epoch": int(best.entry.name), "score": best.value.value, "error": best.value.error}
+        lines.append(f"best by the probe, on a few label maps: epoch {best.entry.name}, {_with_error(best.value)}")
+    screen.result(result, "; ".join(lines[:2]) + "".join(f"\n{line}" for line in lines[2:]))
+
+
+def _training_config(
     path: Path,
     source: "Run | None",
     *,
@@ -358,8 +475,8 @@ def _training_run(
     ignore: int | None,
     exclude: Path | None,
     seed: int | None,
-) -> "Run":
-    """The run at `path`, opened as it is where no setting is named, else made with the settings: on top of a preset or of the run it forks."""
+) -> "Config":
+    """The settings of the run at `path` where none is named, else those named: on top of a preset, or of the run that is forked."""
     from apfgan.config import PRESETS, build_config, load_config, parse_settings
     from apfgan.labels import Classes
     from apfgan.runs import Run
@@ -369,7 +486,7 @@ def _training_run(
     if preset is not None and source is not None:
         raise UsageError("--fork takes the settings of the run that it begins with: change them by --config or --set, not by --preset")
     if (path / "run.toml").exists() and not (preset or config or settings or exclude or any(each is not None for each in (classes, ignore, seed))):
-        return Run.open(path)
+        return Run.open(path).config
     chosen = PRESETS[preset or "full"] if source is None else source.config
     if config:
         chosen = load_config(config, base=chosen)
@@ -382,15 +499,15 @@ def _training_run(
         named["data"]["exclude"] = _lines(exclude)
     if seed is not None:
         named["train"]["seed"] = seed
-    return Run.create(path, build_config(parse_settings(settings), base=build_config(named, base=chosen)))
+    return build_config(parse_settings(settings), base=build_config(named, base=chosen))
 
 
-def _fork_source(text: str | None) -> "tuple[Run | None, int | None]":
+def _fork_source(text: str | None) -> "tuple[Run, int | None] | None":
     """The run and the epoch that `--fork` names."""
     from apfgan.runs import Run
 
     if text is None:
-        return None, None
+        return None
     path, at, epoch = text.rpartition("@")
     return (Run.open(Path(path)), int(epoch)) if at and epoch.isdigit() else (Run.open(Path(text)), None)
 

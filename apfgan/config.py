@@ -23,6 +23,9 @@ from apfgan.labels import LANDSCAPE_CLASSES, Classes
 
 PerceptualNetwork = Literal["none", "vgg19", "inception"]
 
+_LEAST_SIDE: dict[PerceptualNetwork, int] = {"none": 1, "vgg19": 16, "inception": 75}
+"""Smallest image that leaves a perceptual network a pixel at its deepest layer."""
+
 MAXIMAL_EMA_WIDTH = 0.28
 """A power function cannot average more widely: at exponent 0, the plain mean of all steps, the relative width is 1 / sqrt(12)."""
 
@@ -239,6 +242,15 @@ class Config:
             f"the image size {self.data.width}x{self.data.height} cannot be halved {self.model.upsamplings + 1} times: "
             f"make data.width and data.height multiples of {stride}, or lower model.upsamplings",
         )
+        smallest = min(self.data.width, self.data.height)
+        for name, side in (("progressive_perceptual", smallest // 2 ** (levels - 1)), ("perceptual", smallest)):
+            network = getattr(self.train, name)
+            needed = _LEAST_SIDE[network]
+            _check(
+                side >= needed,
+                f"train.{name} is {network!r}, which sees nothing in images of less than {needed} pixels a side, and there are such of {side}: "
+                f"make data.width and data.height larger, or take another network, or none",
+            )
         _check(
             epochs % (levels - 1) == 0,
             f"train.progressive_epochs is {epochs}; {levels} levels need a multiple of {levels - 1}, so that each level gets the same span",

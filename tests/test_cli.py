@@ -40,6 +40,8 @@ upsamplings = 2
 levels = 2
 init_gain = 1.0
 [train]
+progressive_perceptual = "none"
+perceptual = "none"
 progressive_epochs = 2
 epochs = 4
 progressive_batch = 4

@@ -28,6 +28,8 @@ hidden = 4
 upsamplings = 2
 levels = 2
 [train]
+progressive_perceptual = "none"
+perceptual = "none"
 progressive_epochs = 4
 epochs = 8
 progressive_batch = 4
@@ -46,7 +48,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(place: Path, run: str, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, str(ROOT / "cli.py"), "train", "--run", str(place / run), "--data", str(place / "data"), "--device", "cpu", *arguments]
+    common = ["--run", str(place / run), "--data", str(place / "data"), "--device", "cpu", "--plan-seconds", "0", "--probe", "0"]
+    command = [sys.executable, str(ROOT / "cli.py"), "train", *common, *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=place)
 
 
