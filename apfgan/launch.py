@@ -1,8 +1,12 @@
 """One command in several processes of this machine, as `torchrun` starts them, and again when one of them dies.
 
-Across machines `torchrun` itself is the command, with as many processes on each as there are GPUs. For its restarts it needs
-TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in its environment, or the processes that it starts again may look for each other at the addresses of the
-dead ones (PyTorch issue 135712; here one restart in four).
+Across machines `torchrun` itself is the command, once on each, with a run directory that all of them see:
+
+    export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
+    torchrun --nnodes 2 --nproc-per-node 8 --max-restarts 3 --rdzv-backend c10d --rdzv-endpoint HOST:29400 -- cli.py train --run RUN --data DATA
+
+Without that variable, processes that are started again may look for each other at the addresses of the dead ones (PyTorch issue 135712; seen in
+a quarter of the restarts); without `--`, torchrun takes `--run` for an option of its own.
 """
 
 import logging
