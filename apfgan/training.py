@@ -169,11 +169,12 @@ class _Course:
                     saved = time.monotonic()
                 if stopped:
                     return None
+        seconds, self.position = self.position.seconds, Position(epoch=plan.epoch, step=self.position.step)
         return EpochRecord(
             epoch=plan.epoch,
             phase=plan.phase,
             level=self.run.config.model.levels - 1 if plan.stage is None else plan.stage.top,
-            seconds=self.position.seconds,
+            seconds=seconds,
             images=count * size,
             generator_rate=settings.generator_rate * plan.rate,
             discriminator_rate=settings.discriminator_rate * plan.rate,
@@ -185,7 +186,6 @@ class _Course:
 
         The state is saved last: whatever a kill interrupts before it is done again, with the same result.
         """
-        self.position = Position(epoch=plan.epoch, step=self.position.step)
         state = self.state()
         if (panel := self.company.panel) is not None:
             images = draw_panel(self.players.painter, panel, self.run.config, stage=plan.stage, device=self.device)

@@ -1,6 +1,6 @@
 """Where memory layout, half precision and compilation pay: each beside plain float32 with channels last, measured in turn in one run.
 
-    python -m benchmarks.engine_options --width 32 --image 128x96 --batch 2 --threads 2
+    python -m benchmarks.engine_options --width 32 --image 128x96 --batch 2 --threads 2 --compile
 
 What the options draw from the same weights is compared; one that draws something else is not reported. Ratios are medians over the rounds,
 each round's time against the plain one's of the same round; below 1 is faster. "first" is what the first step takes, with compilation.
@@ -122,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--levels", type=int, default=3, help="model.levels; the paper's is 4.")
     parser.add_argument("--image", default="128x96", metavar="WIDTHxHEIGHT")
     parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--without", action="append", default=[], choices=[each.name for each in OPTIONS[1:]], help="Leave this option out.")
+    parser.add_argument("--compile", action="store_true", help="Measure the compiled options, too, which takes minutes.")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--json", type=Path, help="Write the figures to this file.")
@@ -135,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         model=ModelConfig(width=options.width, hidden=options.hidden, upsamplings=options.upsamplings, levels=options.levels, init_gain=0.7),
         train=TrainConfig(progressive_epochs=0, epochs=1, batch=options.batch),
     )
-    chosen = [each for each in OPTIONS if each.name not in options.without]
+    chosen = [each for each in OPTIONS if options.compile or not each.compiled]
     timings = measure_options(config, chosen, batch=options.batch, rounds=options.rounds)
     print(describe(timings))
     if options.json:
@@ -146,9 +146,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _players(config: Config, option: Option) -> Players:
     players = Players(replace(config, train=replace(config.train, precision=option.precision, compiled=option.compiled)), device="cpu")
     for network in (players.painter, players.discriminators):
-        network.to(memory_format=option.layout)
-        # A convolution takes the layout of its input; one-hot label maps are born with channels last.
-        network.register_forward_pre_hook(lambda _, inputs: tuple(x.contiguous(memory_format=option.layout) for x in inputs))
+        if option.layout != torch.channels_last:
+            network.to(memory_format=option.layout)
+            # A convolution takes the layout of its input, and one-hot label maps are born with channels last.
+            network.register_forward_pre_hook(lambda _, inputs: tuple(x.contiguous(memory_format=option.layout) for x in inputs))
     return players
 
 

@@ -39,13 +39,10 @@ def test_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.split("\n")[1].startswith("augmented")
 
 
-EAGER = ["--without", "compiled", "--without", "compiled bfloat16"]  # a compiler takes minutes
-
-
 def test_engine_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sizes = {"width": "8", "hidden": "4", "upsamplings": "3", "levels": "2", "image": "32x16", "rounds": "1", "threads": "1"}
     out = tmp_path / "options.json"
-    engine_options.main([*(word for name, value in sizes.items() for word in (f"--{name}", value)), *EAGER, "--json", str(out)])
+    engine_options.main([*(word for name, value in sizes.items() for word in (f"--{name}", value)), "--json", str(out)])
     found = json.loads(out.read_text())
     assert [each["option"] for each in found["timings"]] == ["plain", "contiguous", "bfloat16"]
     plain, contiguous, half = found["timings"]
@@ -57,4 +54,4 @@ def test_engine_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_options_that_draw_something_else_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_options, "LARGEST_DIFFERENCE", -1.0)
     with pytest.raises(SystemExit, match="draws something else"):
-        engine_options.main(["--width", "8", "--hidden", "4", "--upsamplings", "3", "--levels", "2", "--image", "32x16", "--threads", "1", *EAGER])
+        engine_options.main(["--width", "8", "--hidden", "4", "--upsamplings", "3", "--levels", "2", "--image", "32x16", "--threads", "1"])
