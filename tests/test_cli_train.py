@@ -1,11 +1,13 @@
 """`apfgan train` as a process: killed and stopped at random instants, in both phases and between them; forked; limited to a phase."""
 
 import json
+import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from apfgan.files import hash_file
 from apfgan.landscapes import make_landscapes
 from apfgan.runs import Run
+from apfgan.training_log import read_log
 from apfgan.training_state import state_path
 
 ROOT = Path(__file__).parents[1]
@@ -124,3 +127,32 @@ def test_excluded_pairs_are_named_in_a_file(place: Path) -> None:
     assert Run.open(place / "excluded").config.data.exclude == (names[0], names[1], "no-such-pair")
     code, _, error = finish(start(place, "unreadable", "--config", "pico.toml", "--exclude", "missing.txt"))
     assert code == 2 and "cannot read the names in missing.txt" in error
+
+
+def test_two_processes_go_on_when_one_is_killed(place: Path, straight: Path) -> None:
+    """They end with the weights of two that were left alone; and one process would have had the same losses."""
+    several = ("--config", "pico.toml", "--nproc", "2")
+    code, _, error = finish(start(place, "two", *several))
+    assert code == 0, error
+    losses = [next(record.losses for record in read_log(Run(run).training_log)) for run in (place / "two", straight)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)  # after steps of Adam, which enlarges rounding
+
+    process = start(place, "two-killed", *several)
+    while len(read_log(Run(place / "two-killed").training_log)) < 3:
+        assert process.poll() is None, finish(process)
+        time.sleep(0.05)
+    os.kill(worker(place / "two-killed", rank=1), signal.SIGKILL)
+    code, _, error = finish(process)
+    assert code == 0, error
+    assert "process 1 of 2 ended by SIGKILL. Starting all again" in error
+    assert weights(place / "two-killed") == weights(place / "two")
+
+
+def worker(run: Path, *, rank: int) -> int:
+    """The process of this rank that trains `run`."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            environment = (folder / "environ").read_bytes().split(b"\0")
+            if f"RANK={rank}".encode() in environment and str(run).encode() in (folder / "cmdline").read_bytes().split(b"\0"):
+                return int(folder.name)
+    raise AssertionError(f"no process of rank {rank} trains {run}")
