@@ -88,7 +88,8 @@ class Candidate:
             return self.members[0]
         if self.weights is None and not any("_" in name for name in self.members):
             return "avg_" + "_".join(self.members)
-        shares = [f"{share:g}" for share in self.weights] if self.weights else [f"1/{len(self.members)}"] * len(self.members)
+        # Not as a fraction: a name is also a file's name.
+        shares = [f"{share:.6g}" for share in self.shares]
         return "+".join(f"{share}*{name}" for share, name in zip(shares, self.members, strict=True))
 
     @property

@@ -7,11 +7,17 @@ import os
 # One thread for each test process, before PyTorch is imported: two processes with two threads each on two cores wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from collections.abc import Iterator
+import signal
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+import cli
+
+Call = Callable[..., tuple[int, str, str]]
 
 
 class FullDisk:
@@ -74,3 +80,21 @@ def ordinary_user() -> Iterator[None]:
         yield
     finally:
         os.seteuid(0)
+
+
+@pytest.fixture
+def apfgan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Call]:
+    """Run the command line in this process: exit code, standard output, standard error."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["apfgan", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit:
+            cli.main()
+        output = capsys.readouterr()
+        return int(exit.value.code or 0), output.out, output.err
+
+    yield call
+    for number, handler in before.items():
+        signal.signal(number, handler)

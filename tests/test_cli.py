@@ -17,7 +17,6 @@ import pytest
 import torch
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection, SegformerConfig, SegformerForSemanticSegmentation
 
-import cli
 import selection.evaluation
 from apfgan.files import hash_file
 from apfgan.images import encode_jpeg, encode_png, read_photo
@@ -57,29 +56,6 @@ def quick_judges(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection.evaluation, "fit", functools.partial(selection.evaluation.fit, steps=60))
 
 
-@pytest.fixture(autouse=True)
-def signals() -> object:
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-@pytest.fixture
-def apfgan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Run the command line in this process: exit code, standard output, standard error."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["apfgan", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exit:
-            cli.main()
-        output = capsys.readouterr()
-        return int(exit.value.code or 0), output.out, output.err
-
-    return call
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
@@ -97,7 +73,7 @@ def pico(tmp_path: Path) -> Path:
 @pytest.fixture
 def trained(apfgan: Call, data: Path, pico: Path, tmp_path: Path) -> Path:
     run = tmp_path / "run"
-    code, _, error = apfgan("train", "--data", data, "--run", run, "--config", pico, "-q")
+    code, _, error = apfgan("train", "--data", data, "--run", run, "--config", pico, "--plan-seconds", 0, "--probe", 0, "-q")
     assert code == 0, error
     return run
 
@@ -247,7 +223,7 @@ def test_other_settings_are_refused_by_name(apfgan, data, trained, pico):
         (["score", "--run", "nowhere"], 2, "apfgan train"),
         (["score", "--run", "{run}", "--data", "{data}", "--board", "C"], 2, "known: A, B, jittor3"),
         (["score", "--run", "{run}", "--data", "{data}", "--board", "jittor3"], 2, "apfgan rank --csv"),
-        (["train", "--data", "{data}", "--run", "new", "--preset", "huge"], 2, "known: full, tiny"),
+        (["train", "--data", "{data}", "--run", "new", "--preset", "huge"], 2, "known: full, single-gpu-24g"),
         (["train", "--data", "{data}", "--run", "new", "--set", "train.batchs=3"], 2, "did you mean train.batch?"),
         (["train", "--data", "nowhere", "--run", "new", "--preset", "tiny"], 3, "nowhere"),
         (["merge", "--run", "{run}", "3", "9"], 2, "no checkpoint for 9; saved: 0-4"),
@@ -340,7 +316,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
 
 def test_a_killed_training_goes_on_to_the_same_weights(data, pico, trained, tmp_path):
     run = tmp_path / "killed"
-    arguments = command("train", "--data", data, "--run", run, "--config", pico)
+    arguments = command("train", "--data", data, "--run", run, "--config", pico, "--plan-seconds", 0, "--probe", 0)
     with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
         wait_for(lambda: (run / "checkpoints/epoch_0002.json").exists(), process)
         process.kill()

@@ -4,15 +4,12 @@ import json
 import lzma
 import os
 import pickle
-import signal
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-import cli
 from apfgan.images import encode_png
 from apfgan.landscapes import make_landscapes
 from apfgan.pickles import format_arrays_pickle, read_arrays_pickle
@@ -21,29 +18,6 @@ GOLDENS = Path(__file__).parents[2] / "shared" / "goldens" / "A"
 pytestmark = pytest.mark.skipif(not GOLDENS.exists(), reason="the recordings are not here")
 
 Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(autouse=True)
-def signals() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-@pytest.fixture
-def apfgan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Run the command line in this process: exit code, standard output, standard error."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["apfgan", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exit:
-            cli.main()
-        output = capsys.readouterr()
-        return int(exit.value.code or 0), output.out, output.err
-
-    return call
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +144,7 @@ def test_training_goes_on_from_the_original(apfgan, goldens, tmp_path):
     assert code == 0 and "--fork" in text, error
     shorter = ["train.epochs=181", "train.batch=2", "train.perceptual=none", "train.progressive_perceptual=none"]
     settings = [part for setting in shorter for part in ("--set", setting)]
-    command = ["train", "--data", tmp_path / "data", "--run", tmp_path / "run", "--fork", tmp_path / "original", "--device", "cpu"]
+    command = ["train", "--data", tmp_path / "data", "--run", tmp_path / "run", "--fork", tmp_path / "original", "--device", "cpu", "--plan-seconds", "0", "--probe", "0"]
     code, text, error = apfgan(*command, *settings, "--json")
     assert code == 0, error
     assert json.loads(text)["checkpoints"] == ["180", "181"]
