@@ -144,7 +144,21 @@ def test_training_goes_on_from_the_original(apfgan, goldens, tmp_path):
     assert code == 0 and "--fork" in text, error
     shorter = ["train.epochs=181", "train.batch=2", "train.perceptual=none", "train.progressive_perceptual=none"]
     settings = [part for setting in shorter for part in ("--set", setting)]
-    command = ["train", "--data", tmp_path / "data", "--run", tmp_path / "run", "--fork", tmp_path / "original", "--device", "cpu", "--plan-seconds", "0", "--probe", "0"]
+    command = [
+        "train",
+        "--data",
+        tmp_path / "data",
+        "--run",
+        tmp_path / "run",
+        "--fork",
+        tmp_path / "original",
+        "--device",
+        "cpu",
+        "--plan-seconds",
+        "0",
+        "--probe",
+        "0",
+    ]
     code, text, error = apfgan(*command, *settings, "--json")
     assert code == 0, error
     assert json.loads(text)["checkpoints"] == ["180", "181"]
