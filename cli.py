@@ -681,14 +681,15 @@ def import_original(
     verbose: VerboseOption = False,
 ) -> None:
     """Take over a checkpoint of the original program; nothing in its files is executed."""
-    from apfgan.original import ABSENT, config_for, encoder_beside, name_of, read_discriminators, read_painter, save_original
+    from apfgan.original import ABSENT, LEVELS, config_for, count_levels, encoder_beside, name_of, read_discriminators, read_painter, save_original
     from apfgan.runs import Run
 
     screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
     name = name_of(generator, epoch)
     if discriminators and not name.isdigit():
         raise UsageError(f"training goes on from an epoch: with --discriminators, give --epoch a number instead of {name}")
-    painter = read_painter(generator, encoder or encoder_beside(generator))
+    levels = count_levels(discriminators) if discriminators else LEVELS
+    painter = read_painter(generator, encoder or encoder_beside(generator), levels=levels)
     opponents = read_discriminators(discriminators, painter) if discriminators else None
     if (run / "run.toml").exists():
         opened = Run.open(run)

@@ -41,7 +41,10 @@ ABSENT = {
 }
 """What it means that a file lacks them."""
 
-_LEVELS, _UPSAMPLINGS, _HIDDEN = 4, 5, 128
+LEVELS = 4
+"""Discriminators (`num_D`) of the published checkpoints."""
+
+_UPSAMPLINGS, _HIDDEN = 5, 128
 """What the original cannot change about its networks."""
 
 
@@ -66,7 +69,8 @@ def generator_slots(model: ModelConfig, *, classes: int) -> list[Slot]:
         for theirs, ours, inputs, outputs in blocks
         for slot in _block(theirs, f"generator.{ours}", inputs, outputs, hidden=model.hidden, classes=classes)
     ]
-    heads = [(f"{HEADS}.{index}", 2 - index, width << index) for index in range(_LEVELS - 1)] + [("out_conv_img", _LEVELS - 1, width // 2)]
+    top = model.levels - 1
+    heads = [(f"{HEADS}.{index}", top - 1 - index, width << index) for index in range(top)] + [("out_conv_img", top, width // 2)]
     for theirs, level, channels in heads:
         slots += _convolution(theirs, f"generator.images.{level}", (3, channels, 3, 3))
     return slots
@@ -85,7 +89,7 @@ def discriminator_slots(model: ModelConfig, *, classes: int) -> list[Slot]:
     """The arrays of all discriminators."""
     body = [min(model.width << index, 512) for index in range(5)]
     slots = []
-    for level in range(_LEVELS):
+    for level in range(model.levels):
         theirs, ours = f"multiscale_discriminator_{level}", f"levels.{level}"
         below = list(range(level, -1, -1))
         for index in below:
@@ -117,8 +121,9 @@ class OriginalPainter:
         return "progressive" if NOISE in self.absent else "augmented"
 
 
-def read_painter(generator: Path, encoder: Path) -> OriginalPainter:
-    """Read the two files that draw; the networks' sizes are read off their arrays.
+def read_painter(generator: Path, encoder: Path, *, levels: int = LEVELS) -> OriginalPainter:
+    """Read the two files that draw; the networks' sizes are read off their arrays. `levels` holds for a generator without the image heads of
+    the first phase, which does not tell.
 
     Raises `WeightsError` when a file cannot be read, is another network's, or does not fit: what differs is listed, with the likely cause.
     """
@@ -127,7 +132,8 @@ def read_painter(generator: Path, encoder: Path) -> OriginalPainter:
     if not {"width", "hidden", "classes"} <= sizes.keys():
         raise WeightsError(f"{generator} lacks the arrays from which a generator's size is read (out_conv_img, head_0.norm_0.mlp_shared). {_ASK}")
     try:
-        model = replace(PRESETS["original"].model, width=sizes["width"], hidden=sizes["hidden"])
+        heads = len({name.split(".")[1] for name in arrays if name.startswith(f"{HEADS}.")})
+        model = replace(PRESETS["original"].model, width=sizes["width"], hidden=sizes["hidden"], levels=heads + 1 if heads else levels)
     except UsageError as error:
         raise WeightsError(f"{generator} is no generator of the original: {error}. {_ASK}") from error
     absent = tuple(part for part in (NOISE, HEADS) if not any(part in name for name in arrays))
@@ -141,6 +147,11 @@ def read_discriminators(path: Path, painter: OriginalPainter) -> dict[str, np.nd
     slots = discriminator_slots(painter.model, classes=painter.classes)
     beside = {"width": painter.model.width, "classes": painter.classes}
     return _fitted(path, "discriminators", _read(path, "discriminators"), slots, beside=beside)
+
+
+def count_levels(discriminators: Path) -> int:
+    """How many discriminators a file holds; raises `WeightsError` when it is none of theirs."""
+    return len({name.partition(".")[0] for name in _read(discriminators, "discriminators")})
 
 
 def encoder_beside(generator: Path) -> Path:
@@ -177,7 +188,11 @@ def config_for(painter: OriginalPainter, *, width: int, height: int) -> Config:
     classes = original.data.classes if painter.classes == len(original.data.classes) else Classes.numbered(painter.classes).names
     load_width = width * original.data.load_width // original.data.width
     data = replace(original.data, classes=classes, width=width, height=height, load_width=load_width)
-    return replace(original, data=data, model=painter.model)
+    try:
+        return replace(original, data=data, model=painter.model)
+    except UsageError:  # perhaps too small for the perceptual networks, which drawing does without
+        train = replace(original.train, progressive_perceptual="none", perceptual="none")
+        return replace(original, data=data, model=painter.model, train=train)
 
 
 def save_original(run: Run, name: str, painter: OriginalPainter, *, discriminators: Mapping[str, np.ndarray] | None = None) -> Manifest:
@@ -213,7 +228,7 @@ def export_painter(weights: Mapping[str, np.ndarray], config: Config, *, phase: 
     its own out. Raises `UsageError` when the original has no such networks.
     """
     model, classes = config.model, len(config.data.classes)
-    fixed = {"upsamplings": _UPSAMPLINGS, "levels": _LEVELS, "hidden": _HIDDEN}
+    fixed = {"upsamplings": _UPSAMPLINGS, "hidden": _HIDDEN}
     if different := [f"{trait} {getattr(model, trait)} instead of {value}" for trait, value in fixed.items() if getattr(model, trait) != value]:
         raise UsageError(f"the original program cannot load these networks: they have {', '.join(different)}. Only a model of its make can go back")
     left_out = NOISE if phase == "progressive" else HEADS

@@ -20,6 +20,7 @@ from apfgan.original import (
     NOISE,
     OriginalPainter,
     config_for,
+    count_levels,
     discriminator_slots,
     encoder_beside,
     encoder_slots,
@@ -85,7 +86,7 @@ def shapes(arrays: Mapping[str, np.ndarray]) -> list[list]:
     return [[name, list(array.shape)] for name, array in arrays.items()]
 
 
-@pytest.mark.parametrize("model", [MODEL, ModelConfig(width=16, hidden=5)])
+@pytest.mark.parametrize("model", [MODEL, ModelConfig(width=16, hidden=5), ModelConfig(width=16, hidden=5, levels=3)])
 def test_every_array_of_our_networks_has_one_place_in_the_files(model: ModelConfig) -> None:
     config = Config(data=DataConfig(classes=("a", "b", "c")), model=model)
     painter = {name: array.shape for name, array in state_arrays(build_painter(config, seed=0)).items()}
@@ -182,6 +183,21 @@ def test_sizes_are_read_off_the_arrays(tmp_path: Path, files: tuple[Arrays, Arra
     assert replace(config, data=PRESETS["original"].data, model=PRESETS["original"].model) == PRESETS["original"]
     with pytest.raises(UsageError, match="multiples of 64"):
         config_for(painter, width=100, height=128)
+
+
+def test_fewer_levels_are_read_off_the_image_heads_or_the_discriminators(tmp_path: Path, files: tuple[Arrays, Arrays]) -> None:
+    generator, encoder = files
+    heads = {f"{HEADS}.{index}.{kind}": shape for index in range(2) for kind, shape in (("weight", (3, 8 << index, 3, 3)), ("bias", (3,)))}
+    paths = write(tmp_path, G=generator | {name: np.zeros(shape, np.float32) for name, shape in heads.items()}, E=encoder)
+    assert read_painter(*paths).model.levels == 3
+    slots = discriminator_slots(replace(MODEL, levels=3), classes=3)
+    names = {slot.theirs.replace("weight", "weight_orig") if slot.spectral else slot.theirs: slot.shape for slot in slots}
+    (judges,) = write(tmp_path, D={name: np.zeros(shape, np.float32) for name, shape in names.items()})
+    painter = read_painter(*write(tmp_path, G=generator, E=encoder), levels=count_levels(judges))
+    assert painter.model.levels == 3
+    assert read_discriminators(judges, painter).keys() == {slot.ours for slot in slots}
+    with pytest.raises(WeightsError, match="missing multiscale_discriminator_3"):
+        read_discriminators(judges, read_painter(*write(tmp_path, G=generator, E=encoder)))
 
 
 def test_what_a_phase_does_not_train_may_be_absent(tmp_path: Path, files: tuple[Arrays, Arrays]) -> None:
@@ -329,7 +345,7 @@ def test_a_training_can_go_on_from_the_discriminators(tmp_path: Path) -> None:
     ("model", "message"),
     [
         (ModelConfig(width=8, hidden=24), "hidden 24 instead of 128"),
-        (ModelConfig(width=8, upsamplings=4, levels=3), "upsamplings 4 instead of 5, levels 3 instead of 4"),
+        (ModelConfig(width=8, upsamplings=4, levels=3), "upsamplings 4 instead of 5"),
     ],
 )
 def test_networks_that_the_original_cannot_have_are_not_exported(model: ModelConfig, message: str) -> None:
