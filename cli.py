@@ -47,7 +47,7 @@ app = typer.Typer(
     help="Train a semantic image generator, score its checkpoints, and choose the one to hand in.",
 )
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at a data set.")
-weights_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The judges' weights: what is here, and how to get the rest.")
+weights_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Weights of the judges and of the perceptual losses: what is here, and how to get the rest.")
 app.add_typer(data_app, name="data")
 app.add_typer(weights_app, name="weights")
 
@@ -241,7 +241,7 @@ def _summarise_demo(screen: Screen, out: Path, *, seconds: float) -> None:
 
 @app.command()
 def doctor(as_json: JsonOption = False, quiet: QuietOption = False, verbose: VerboseOption = False) -> None:
-    """What this machine can do: versions, devices, memory, disk, judges' weights."""
+    """What this machine can do: versions, devices, memory, disk, pretrained weights."""
     import os
     import shutil
 
@@ -844,7 +844,7 @@ def submit(
 
 @weights_app.command("list")
 def weights_list(as_json: JsonOption = False, quiet: QuietOption = False, verbose: VerboseOption = False) -> None:
-    """Which judges' weights are here, and where to get the others."""
+    """Which pretrained weights are here, and where to get the others."""
     from metrics.weights import catalogue_status
 
     screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
@@ -859,7 +859,7 @@ def weights_fetch(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Download judges' weights, verify them and put them where they are looked for. The only command that uses the network."""
+    """Download pretrained weights, verify them and put them where they are looked for. The only command that uses the network."""
     from metrics.weights import CATALOGUE, fetch
 
     screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
@@ -1015,7 +1015,7 @@ _SHORT = {"mask_accuracy": "mask"}
 
 
 def _weights_text(found: "Sequence[Status]") -> str:
-    """One line for each of the judges' weights, and below what brings the missing ones."""
+    """One line for each of the pretrained weights, and below what brings the missing ones."""
     lines = [f"{each.name:12}{each.judge:36}{each.path or 'missing'}" for each in found]
     missing = [f"{each.name}: {each.how}" for each in found if each.path is None]
     return "\n".join([*lines, *([""] if missing else []), *missing, *(["Without them: --judges embedded"] if missing else [])])
