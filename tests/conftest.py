@@ -9,7 +9,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,38 @@ class FullDisk:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if self.left is not None:
             self.left -= 1
+
+
+class Killed(BaseException):
+    """The process vanishes."""
+
+
+@pytest.fixture
+def killed_at_flushes(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object], Iterable[int]], int]:
+    """Call some work again and again until it gets through; each time it is killed behind so many flushes to the disk. Gives how often it was."""
+    flush, left = os.fsync, 0
+
+    def flush_or_die(handle: int) -> None:
+        nonlocal left
+        if left == 0:
+            raise Killed
+        left -= 1
+        flush(handle)
+
+    def run(work: Callable[[], object], survived: Iterable[int]) -> int:
+        nonlocal left
+        monkeypatch.setattr(os, "fsync", flush_or_die)
+        try:
+            for kills, flushes in enumerate(survived):
+                left = flushes
+                with suppress(Killed):
+                    work()
+                    return kills
+        finally:
+            monkeypatch.setattr(os, "fsync", flush)
+        raise AssertionError("it never got through")
+
+    return run
 
 
 @pytest.fixture

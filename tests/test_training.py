@@ -2,11 +2,10 @@
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -186,31 +185,11 @@ def test_stopping_at_any_batch_changes_nothing(tmp_path: Path, straight: tuple[R
     assert contents(run) == contents(straight[0])
 
 
-def test_a_kill_at_any_write_changes_nothing(tmp_path: Path, straight: tuple[Run, list[EpochRecord]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_at_any_write_changes_nothing(
+    tmp_path: Path, straight: tuple[Run, list[EpochRecord]], killed_at_flushes: Callable[[Callable[[], object], Iterable[int]], int]
+) -> None:
     """The process vanishes at the n-th time that something is flushed to the disk, for every n in turn, and training goes on each time."""
-
-    class Killed(BaseException):
-        pass
-
-    flush, kills, left = os.fsync, 0, 0
-
-    def flush_or_die(handle: int) -> None:
-        nonlocal left
-        if left == 0:
-            raise Killed
-        left -= 1
-        flush(handle)
-
-    monkeypatch.setattr(os, "fsync", flush_or_die)
-    for survived in range(1, 200):
-        left = survived
-        try:
-            trained(tmp_path / "run")
-            break
-        except Killed:
-            kills += 1
-    assert kills > 5
-    monkeypatch.undo()
+    assert killed_at_flushes(lambda: trained(tmp_path / "run"), range(1, 200)) > 5
     assert contents(Run.open(tmp_path / "run")) == contents(straight[0])
 
 

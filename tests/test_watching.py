@@ -1,7 +1,6 @@
 """A training with its watchers: they change nothing, survive every kill, and stop what is not worth going on."""
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,30 +115,13 @@ def test_every_epoch_is_previewed_and_those_at_full_size_are_probed(watched: tup
 
 
 def test_a_kill_at_any_write_changes_nothing(
-    tmp_path: Path, data: Path, panel: Panel, watched: tuple[Run, list[EpochRecord]], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    data: Path,
+    panel: Panel,
+    watched: tuple[Run, list[EpochRecord]],
+    killed_at_flushes: Callable[[Callable[[], object], Iterable[int]], int],
 ) -> None:
-    class Killed(BaseException):
-        pass
-
-    flush, kills, left = os.fsync, 0, 0
-
-    def flush_or_die(handle: int) -> None:
-        nonlocal left
-        if left == 0:
-            raise Killed
-        left -= 1
-        flush(handle)
-
-    monkeypatch.setattr(os, "fsync", flush_or_die)
-    for survived in range(7, 200, 3):
-        left = survived
-        try:
-            trained(tmp_path / "run", data, panel, probe)
-            break
-        except Killed:
-            kills += 1
-    assert kills > 4
-    monkeypatch.undo()
+    assert killed_at_flushes(lambda: trained(tmp_path / "run", data, panel, probe), range(7, 200, 3)) > 4
     assert written(Run.open(tmp_path / "run")) == written(watched[0])
 
 
