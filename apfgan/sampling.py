@@ -66,7 +66,8 @@ def sample(
             shapes = painter.generator.noise_shapes(*maps.shape[1:])
             noise = [from_numpy(layer, device=device) for layer in layered_noise([random_source(seed, stem) for stem, _ in chunk], shapes)]
         with exact_drawing():
-            images = to_numpy(painter(one_hot(maps, classes, device=device), noise=noise, stage=stage))
+            # By `forward`, which is never the compiled one: a training in progress has that made for batches and modes of its own.
+            images = to_numpy(painter.forward(one_hot(maps, classes, device=device), noise=noise, stage=stage))
         for (stem, label_map), image in zip(chunk, images, strict=True):
             yield stem, label_map, image
 
