@@ -347,6 +347,8 @@ def train(
     if processes > 1 and not launched():
         command = [sys.executable, str(Path(__file__).resolve()), *context.obj]
         raise typer.Exit(launch(command, processes=processes, restarts=RESTARTS))
+    if probe == 1:
+        raise UsageError("--probe 1: a Fréchet distance needs two images at least; give a larger number, or 0 for no probe")
     source = _fork_source(origin)
     chosen = _training_config(
         run, source and source[0], preset=preset, config=config, settings=settings or [], classes=classes, ignore=ignore, exclude=exclude, seed=seed
@@ -372,7 +374,8 @@ def train(
         if world.leads:
             ahead = _plan(opened, chosen, len(pairs), screen, until=last, processes=world.size, seconds=plan_seconds, device=own)
             screen.progress.say(describe_plan(ahead, now=datetime.now()))
-            company = _with_watchers(company, opened, data, screen, images=probe, device=own)
+            # A Fréchet distance needs two images; of a single pair there is nothing to probe.
+            company = _with_watchers(company, opened, data, screen, images=probe if len(pairs) > 1 else 0, device=own)
         else:
             pairs = TrainingPairs(find_pairs(data), chosen.data)
         company = replace(company, stop=held.enter_context(_patient()))

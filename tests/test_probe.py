@@ -169,3 +169,10 @@ def test_training_maps_stand_in_where_there_are_no_test_maps(tmp_path: Path, dat
     (data / "test" / "labels").rmdir()
     probe = open_probe(Run.create(tmp_path / "run", CONFIG), data, images=5)
     assert [path.parent for path in probe.bench.label_maps] == [data / "train" / "labels"] * 5
+
+
+def test_a_single_test_map_is_not_enough(tmp_path: Path, data: Path, quick_fit: list[int]) -> None:
+    for path in sorted((data / "test" / "labels").iterdir())[1:]:
+        path.unlink()
+    probe = open_probe(Run.create(tmp_path / "run", CONFIG), data, images=5)
+    assert [path.parent for path in probe.bench.label_maps] == [data / "train" / "labels"] * 5
