@@ -47,7 +47,9 @@ app = typer.Typer(
     help="Train a semantic image generator, score its checkpoints, and choose the one to hand in.",
 )
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at a data set.")
-weights_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Weights of the judges and of the perceptual losses: what is here, and how to get the rest.")
+weights_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Weights of judges and perceptual losses: what is here, and how to get the rest."
+)
 app.add_typer(data_app, name="data")
 app.add_typer(weights_app, name="weights")
 
