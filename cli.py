@@ -424,12 +424,14 @@ def _plan(
     from apfgan.preflight import plan_training
     from apfgan.training_log import read_log
 
+    # A fork begins with a checkpoint and no log of its own.
+    finished = [record.epoch for record in read_log(run.training_log)] + [int(name) for name in run.checkpoint_names() if name.isdigit()]
     return plan_training(
         config,
         pairs=pairs,
         device=device,
         checkpoints=run.checkpoints,
-        finished=max((record.epoch for record in read_log(run.training_log)), default=0),
+        finished=max(finished, default=0),
         until=until,
         processes=processes,
         probe_seconds=seconds,
