@@ -83,7 +83,7 @@ class ModelConfig:
     """Sizes of the progressive phase, and discriminators: each level doubles the one before, the last is the full image."""
     spectral_norm: bool = False
     """Divide each convolution's weight by its largest singular value. The original computes the quotient and throws it away (spec: method, 4):
-    its published weights, and its result, need False."""
+    its published weights, and its result, need False. At small size neither was better (docs/ablation.md), so new trainings keep to what won."""
     init_gain: float = 0.02
     """Gain of the Xavier normal initial weights. A short training starts from larger ones: at 0.02 the label branch stays quiet for long."""
     seg_noise_init: Literal["zero", "xavier"] = "zero"
@@ -171,8 +171,8 @@ class TrainConfig:
     precision: Literal["float32", "bfloat16"] = "float32"
     """Type of convolutions in training. Weights, norms, losses and the optimiser stay float32, and so does what is drawn for judges."""
     compiled: bool = False
-    """Compile the networks at the start of each level. On a CPU this takes half a minute for each size, and pays in bfloat16 only (0.72 of the
-    time of a step; docs/costs.md)."""
+    """Compile the networks at the start of each level. On a CPU this takes most of a minute for each size, and pays in bfloat16 only (0.72 of
+    the time of a step; docs/costs.md)."""
     ema: tuple[float, ...] = ()
     """Averages of the painter's weights that are kept along the way: their widths relative to the training so far (Karras et al. 2024,
     "power function EMA")."""
