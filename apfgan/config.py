@@ -23,7 +23,7 @@ from apfgan.labels import LANDSCAPE_CLASSES, Classes
 
 PerceptualNetwork = Literal["none", "vgg19", "inception"]
 
-_LEAST_SIDE: dict[PerceptualNetwork, int] = {"none": 1, "vgg19": 16, "inception": 75}
+LEAST_SIDE: dict[PerceptualNetwork, int] = {"none": 1, "vgg19": 16, "inception": 75}
 """Smallest image that leaves a perceptual network a pixel at its deepest layer."""
 
 MAXIMAL_EMA_WIDTH = 0.28
@@ -246,7 +246,7 @@ class Config:
         smallest = min(self.data.width, self.data.height)
         for name, side in (("progressive_perceptual", smallest // 2 ** (levels - 1)), ("perceptual", smallest)):
             network = getattr(self.train, name)
-            needed = _LEAST_SIDE[network]
+            needed = LEAST_SIDE[network]
             _check(
                 side >= needed,
                 f"train.{name} is {network!r}, which sees nothing in images of less than {needed} pixels a side, and there are such of {side}: "

@@ -136,6 +136,16 @@ def find_label_maps(folder: Path) -> list[Path]:
     return label_maps
 
 
+def watched_label_maps(data: Path) -> list[Path]:
+    """The label maps by which a training is watched: those of DATA/test/labels, or of the training pairs where there are not two of them.
+
+    Images are compared with one another, and of a single one there is nothing to compare. Raises what `find_label_maps` raises.
+    """
+    test = data / "test" / "labels"
+    found = find_label_maps(test) if test.exists() else []
+    return found if len(found) > 1 else find_label_maps(data / "train" / "labels")
+
+
 def check_dataset(data: Path, classes: Classes, *, visit: Callable[[np.ndarray], object] | None = None, progress: Progress = SILENT) -> DataReport:
     """Read and decode every file of `data` once, and report all that is wrong, with what there is to know about the rest.
 

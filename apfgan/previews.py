@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from apfgan.config import Config, DataConfig
-from apfgan.data import Pair, find_label_maps, find_pairs, find_photos, load_label_map, spread
+from apfgan.data import find_pairs, find_photos, load_label_map, spread, watched_label_maps
 from apfgan.files import write_bytes
 from apfgan.images import encode_jpeg, read_photo, resize_photo
 from apfgan.networks import Painter
@@ -55,13 +55,13 @@ class Panel:
 
 
 def load_panel(data: Path, config: DataConfig) -> Panel:
-    """A few label maps from DATA/test/labels, or training pairs where there are none: evenly spread, the same at every start.
+    """A few of the label maps by which a training is watched: evenly spread, the same at every start.
 
     Raises `DataError` for a file that cannot be used.
     """
     pairs = find_pairs(data)
     photos = np.stack([_photo(pair.photo, config) for pair in spread(pairs, _REFERENCE_PHOTOS)])
-    return Panel(tuple(_subjects(data, pairs, config)), measure_spread(photos))
+    return Panel(tuple(_subjects(data, config)), measure_spread(photos))
 
 
 def measure_spread(images: np.ndarray) -> tuple[float, float]:
@@ -74,6 +74,8 @@ def measure_spread(images: np.ndarray) -> tuple[float, float]:
 def measure_vitals(images: np.ndarray, panel: Panel) -> Vitals:
     """How alive images uint8 (N, H, W, 3) are beside the panel's photos. Where photos themselves do not vary, nothing else need."""
     contrast, variety = (ours / theirs if theirs else 1.0 for ours, theirs in zip(measure_spread(images), panel.photos, strict=True))
+    if len(images) == 1:
+        variety = 1.0  # it has nothing to be like
     same = (images[:, :, 1:] == images[:, :, :-1]).all(axis=3)
     return Vitals(contrast, variety, float(same.mean()))
 
@@ -115,15 +117,13 @@ def save_film(run: Run, *, until: int) -> None:
     _save(run.previews / "film.jpg", film)
 
 
-def _subjects(data: Path, pairs: Sequence[Pair], config: DataConfig) -> list[Subject]:
-    folder = data / "test" / "labels"
-    if not folder.exists():
-        return [Subject(pair.stem, load_label_map(pair.label_map, config), _photo(pair.photo, config)) for pair in spread(pairs, SUBJECTS)]
-    truth = data / "test" / "imgs"
+def _subjects(data: Path, config: DataConfig) -> list[Subject]:
+    label_maps = watched_label_maps(data)
+    truth = label_maps[0].parent.parent / "imgs"
     photos = {path.stem: path for path in find_photos(truth)} if truth.exists() else {}
     return [
         Subject(path.stem, load_label_map(path, config), _photo(photos[path.stem], config) if path.stem in photos else None)
-        for path in spread(find_label_maps(folder), SUBJECTS)
+        for path in spread(label_maps, SUBJECTS)
     ]
 
 

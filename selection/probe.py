@@ -8,7 +8,7 @@ they are always there, and the same from the first epoch to the last.
 from dataclasses import dataclass
 from pathlib import Path
 
-from apfgan.data import find_label_maps, load_label_map
+from apfgan.data import load_label_map, watched_label_maps
 from apfgan.networks import Painter
 from apfgan.progress import SILENT, Progress
 from apfgan.records import Estimate
@@ -40,11 +40,9 @@ class Probe:
 
 
 def open_probe(run: Run, data: Path, *, images: int = IMAGES, device: str = "cpu", progress: Progress = SILENT) -> Probe:
-    """A probe on label maps from DATA/test/labels, or from the training pairs where there are not two of them: evenly spread.
+    """A probe on some of the label maps by which a training is watched, evenly spread.
 
     Fits the run's embedded judges and their reference unless they are there; `score` finds both again. Raises what `open_bench` raises.
     """
-    test = data / "test" / "labels"
-    enough = test.exists() and len(find_label_maps(test)) > 1  # a Fréchet distance needs two images
-    evaluation = Evaluation(data=data, labels=test if enough else data / "train" / "labels", limit=images)
+    evaluation = Evaluation(data=data, labels=watched_label_maps(data)[0].parent, limit=images)
     return Probe(open_bench(run, evaluation, panel=False, device=device, progress=progress))

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import cli
+from apfgan.config import LEAST_SIDE
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -94,6 +95,13 @@ def killed_at_flushes(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[],
         raise AssertionError("it never got through")
 
     return run
+
+
+@pytest.fixture
+def perceptual_at_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For stand-ins of the perceptual networks, which see something in the smallest image."""
+    for name in LEAST_SIDE:
+        monkeypatch.setitem(LEAST_SIDE, name, 1)
 
 
 @pytest.fixture

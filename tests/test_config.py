@@ -155,3 +155,24 @@ def test_differing_settings_are_named_with_both_values():
     other = replace(one, train=replace(one.train, batch=7), data=replace(one.data, ignore=255))
     assert differing_settings(one, one) == []
     assert differing_settings(one, other) == ["data.ignore: None -> 255", "train.batch: 5 -> 7"]
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "setting", "network", "fits"),
+    [
+        (128, 128, "progressive_perceptual", "vgg19", True),
+        (192, 64, "progressive_perceptual", "vgg19", False),
+        (192, 64, "perceptual", "vgg19", True),
+        (192, 64, "perceptual", "inception", False),
+        (128, 128, "perceptual", "inception", True),
+        (512, 384, "progressive_perceptual", "inception", False),
+        (64, 64, "perceptual", "none", True),
+    ],
+)
+def test_images_too_small_for_a_perceptual_network_are_refused(width, height, setting, network, fits):
+    settings = {"data": {"width": width, "height": height, "load_width": width}, "train": {setting: network}}
+    if fits:
+        build_config(settings)
+    else:
+        with pytest.raises(UsageError, match=rf"train\.{setting} is '{network}', which sees nothing in images of less than"):
+            build_config(settings)

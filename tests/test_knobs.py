@@ -88,7 +88,7 @@ def equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
 
 
 @pytest.fixture(autouse=True)
-def no_pretrained_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_pretrained_networks(monkeypatch: pytest.MonkeyPatch, perceptual_at_any_size: None) -> None:
     monkeypatch.setattr("apfgan.players.load_perceptual", lambda name, settings, *, device: StandIn(name))
 
 

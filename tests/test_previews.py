@@ -209,3 +209,10 @@ def test_vitals_of_photos_and_of_the_dead() -> None:
 def test_photos_that_do_not_vary_ask_for_nothing() -> None:
     vitals = measure_vitals(plain_images(10, 10), replace(panel_of(0), photos=(0.0, 0.0)))
     assert (vitals.contrast, vitals.variety) == (1, 1)
+
+
+def test_a_single_image_has_nothing_to_be_like() -> None:
+    image = np.zeros((1, 4, 6, 3), dtype=np.uint8)
+    image[0, :2] = 200
+    assert measure_vitals(image, Panel((), (50.0, 40.0))).variety == 1.0
+    assert measure_vitals(image.repeat(2, axis=0), Panel((), (50.0, 40.0))).variety == 0.0

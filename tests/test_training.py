@@ -282,7 +282,7 @@ def test_spectral_norm_resumes_exactly(tmp_path: Path) -> None:
     assert contents(resumed) == contents(straight)
 
 
-def test_perceptual_loss_takes_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_perceptual_loss_takes_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, perceptual_at_any_size: None) -> None:
     class PicoVgg(Vgg19):
         def forward(self, images: object) -> list:
             return [images] * 5
@@ -297,7 +297,7 @@ def test_perceptual_loss_takes_part(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert records[0][-1].losses["perceptual"] != records[1][-1].losses["perceptual"]
 
 
-def test_missing_perceptual_weights_are_named(tmp_path: Path) -> None:
+def test_missing_perceptual_weights_are_named(tmp_path: Path, perceptual_at_any_size: None) -> None:
     config = replace(CONFIG, train=replace(CONFIG.train, perceptual="vgg19", vgg19_weights=str(tmp_path / "vgg19.pth")))
     with pytest.raises(WeightsError, match=r"vgg19\.pth"):
         trained(tmp_path / "run", config)
