@@ -798,7 +798,7 @@ def seed_search(
         f"{chosen.base}, {verdict.tries} seeds: score {verdict.mean:.4f} on average, standard deviation {verdict.deviation:.4f}\n"
         f"best: {best.candidate} with {verdict.best:.4f}, a gain of {verdict.gain:.4f} on these {best.images} images;\n"
         f"{luck} luck gives (the best of {verdict.tries} draws of pure noise gains {verdict.gain_by_luck:.4f})\n"
-        f"expected gain on new label maps: 0"
+        f"expected gain on new label maps: 0" + ("" if verdict.deviation else f"\n{chosen.base} draws without noise: a seed changes nothing about it")
     )
     screen.result({"candidate": chosen.base, "best": best.candidate, **asdict(verdict), "expected_gain_on_new_label_maps": 0}, text)
 
