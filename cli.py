@@ -459,12 +459,15 @@ def _epoch_text(record: "EpochRecord") -> str:
 
 def _show_training(screen: Screen, run: "Run", epochs: int) -> None:
     """What a training has come to."""
+    from apfgan.records import is_average
     from apfgan.training_log import rank_by_probe, read_log
 
     names = run.checkpoint_names()
     best = next(iter(rank_by_probe(read_log(run.training_log))), None)
     result: dict[str, Any] = {"run": str(run.path), "epochs": epochs, "checkpoints": names}
-    lines = [f"trained {epochs} epochs" if epochs else "nothing to train: the last epoch is done", f"checkpoints: {_epochs_text(names)}"]
+    averages = sum(map(is_average, names))
+    kept = _epochs_text([name for name in names if not is_average(name)]) + (f", and {averages} averages (--epochs ema)" if averages else "")
+    lines = [f"trained {epochs} epochs" if epochs else "nothing to train: the last epoch is done", f"checkpoints: {kept}"]
     if best is not None:
         result["probe"] = {"epoch": int(best.entry.name), "score": best.value.value, "error": best.value.error}
         lines.append(f"best by the probe, on a few label maps: epoch {best.entry.name}, {_with_error(best.value)}")

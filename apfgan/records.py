@@ -203,9 +203,9 @@ def select_candidates(text: str, available: Sequence[str]) -> list[Candidate]:
     chosen: list[Candidate] = []
     for part in filter(None, (part.strip() for part in text.split(","))):
         if part == "all":
-            chosen += [Candidate.parse(name) for name in names if not _AVERAGE.fullmatch(name)]
+            chosen += [Candidate.parse(name) for name in names if not is_average(name)]
         elif part == "ema":
-            chosen += [Candidate.parse(name) for name in names if _AVERAGE.fullmatch(name)]
+            chosen += [Candidate.parse(name) for name in names if is_average(name)]
         elif match := re.fullmatch(r"last([0-9]{1,9})", part):
             chosen += map(Candidate.parse, epochs[max(0, len(epochs) - int(match[1])) :])
         elif match := re.fullmatch(r"([0-9]{1,9})-([0-9]{1,9})(?::([0-9]{1,9}))?", part):
@@ -224,6 +224,11 @@ def select_candidates(text: str, available: Sequence[str]) -> list[Candidate]:
     if not chosen:
         raise UsageError(f"{text!r} selects nothing; {saved}")
     return list(dict.fromkeys(chosen))
+
+
+def is_average(name: str) -> bool:
+    """Whether a checkpoint's name is that of an average along the training (`apfgan.ema`)."""
+    return _AVERAGE.fullmatch(name) is not None
 
 
 def describe_epochs(names: Iterable[str]) -> str:

@@ -196,3 +196,13 @@ def test_epochs_are_described_as_ranges(names, text):
 
 def test_epochs_are_ordered_as_numbers():
     assert sorted(["10", "b", "9", "a", "²"], key=epoch_order) == ["9", "10", "a", "b", "²"]
+
+
+def test_averages_are_chosen_by_a_word_of_their_own():
+    names = ["0", "299", "300", "300-ema0.05", "300-ema0.1", "merged-273-299"]
+    assert [str(each) for each in select_candidates("all", names)] == ["0", "299", "300", "merged-273-299"]
+    assert [str(each) for each in select_candidates("ema", names)] == ["300-ema0.05", "300-ema0.1"]
+    assert [str(each) for each in select_candidates("299,300-ema0.1", names)] == ["299", "300-ema0.1"]
+    assert [str(each) for each in select_candidates("last2", names)] == ["299", "300"]
+    with pytest.raises(UsageError, match="'ema' selects nothing"):
+        select_candidates("ema", names[:3])
