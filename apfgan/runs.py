@@ -40,15 +40,17 @@ class Run:
     def create(cls, path: Path, config: Config) -> "Run":
         """Make the directory, or open it again if it was made with the same configuration.
 
-        Raises `UsageError` that lists the differing settings otherwise: a run's configuration is written once.
+        Raises `UsageError` that lists the differing settings otherwise: a run's configuration is written once. Until something was made by
+        it, another one may take its place.
         """
         run = cls(path)
-        if run.config_path.exists():
-            if changed := differing_settings(run.config, config):
-                raise UsageError(
-                    f"{path} was made with other settings ({'; '.join(changed)}). Choose another --run, or leave the settings out to continue it."
-                )
-        else:
+        known = load_config(run.config_path) if run.config_path.exists() else None
+        changed = differing_settings(known, config) if known is not None else []
+        if changed and (run.checkpoints.exists() or run.judges.exists()):
+            raise UsageError(
+                f"{path} was made with other settings ({'; '.join(changed)}). Choose another --run, or leave the settings out to continue it."
+            )
+        if changed or known is None:
             save_config(run.config_path, config)
         return run
 

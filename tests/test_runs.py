@@ -47,9 +47,16 @@ def test_run_is_created_once_and_opened_again(tmp_path):
     written = run.config_path.read_bytes()
     assert Run.create(tmp_path / "run", PRESETS["tiny"]).config == Run.open(tmp_path / "run").config == PRESETS["tiny"]
     changed = replace(PRESETS["tiny"], train=replace(PRESETS["tiny"].train, batch=9))
+    run.checkpoints.mkdir()
     with pytest.raises(UsageError, match=r"train\.batch: 2 -> 9"):
         Run.create(tmp_path / "run", changed)
     assert run.config_path.read_bytes() == written
+
+
+def test_a_run_that_made_nothing_takes_other_settings(tmp_path, run):
+    """As after a plan that found the disk too small."""
+    changed = replace(PRESETS["tiny"], train=replace(PRESETS["tiny"].train, batch=9))
+    assert Run.create(tmp_path / "run", changed).config == Run.open(tmp_path / "run").config == changed
 
 
 def test_folder_that_is_no_run_is_refused(tmp_path):
