@@ -11,7 +11,9 @@ from apfgan.backend import (
     BatchNorm,
     Conv2d,
     Module,
+    Optimizer,
     PretrainedNorm,
+    Tensor,
     adam,
     add_gradient,
     copy_arrays,
@@ -33,11 +35,15 @@ from apfgan.backend import (
     resize_nearest,
     set_training,
     state_arrays,
-    step,
     to_numpy,
 )
 from apfgan.errors import EnvironmentProblem, WeightsError
 from apfgan.randomness import random_source
+
+
+def step(optimizer: Optimizer, loss: Tensor, *, rate: float) -> None:
+    add_gradient(optimizer, loss)
+    move(optimizer, rate=rate)
 
 
 def features(*shape: int) -> np.ndarray:

@@ -377,12 +377,6 @@ def adam(module: Module, *, betas: tuple[float, float], epsilon: float, steps: L
     return Optimizer(names, parameters, steps, engine)
 
 
-def step(optimizer: Optimizer, loss: Tensor, *, rate: float) -> None:
-    """One step at `rate` down the gradient of `loss`."""
-    add_gradient(optimizer, loss)
-    move(optimizer, rate=rate)
-
-
 def add_gradient(optimizer: Optimizer, loss: Tensor) -> None:
     """Add the gradient of `loss` to those since the last `move`; it is computed for the optimiser's own parameters only."""
     loss.backward(inputs=list(optimizer.parameters))
