@@ -425,7 +425,7 @@ def _plan(
     from apfgan.training_log import read_log
 
     # A fork begins with a checkpoint and no log of its own.
-    finished = [record.epoch for record in read_log(run.training_log)] + [int(name) for name in run.checkpoint_names() if name.isdigit()]
+    finished = [record.epoch for record in read_log(run.training_log)] + run.epochs()
     return plan_training(
         config,
         pairs=pairs,
@@ -527,8 +527,7 @@ def _last_epoch(run: "Run", phase: PhaseChoice | None, until: int | None) -> int
     boundary = run.config.train.progressive_epochs
     if phase is PhaseChoice.progressive:
         return boundary if until is None else min(until, boundary)
-    done = [int(name) for name in run.checkpoint_names() if name.isdigit()]
-    if phase is PhaseChoice.augmented and boundary > 0 and max(done, default=0) < boundary:
+    if phase is PhaseChoice.augmented and boundary > 0 and max(run.epochs(), default=0) < boundary:
         raise UsageError(
             f"{run.path} has not finished its first phase (epochs 1-{boundary}): train it first (--phase progressive), or begin with a run that "
             f"has (--fork RUN@{boundary})"

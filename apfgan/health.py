@@ -103,9 +103,8 @@ def death(run: Run, collapse: Collapse) -> WeightsError:
 
 
 def _last_good(run: Run, epoch: int) -> str:
-    names = run.checkpoint_names()
-    last = max((int(name) for name in names if name.isdigit() and int(name) <= epoch), default=0)
-    return f"The last good checkpoint is epoch {last} (saved in {run.checkpoints}: {describe_epochs(names)})."
+    last = max((saved for saved in run.epochs() if saved <= epoch), default=0)
+    return f"The last good checkpoint is epoch {last} (saved in {run.checkpoints}: {describe_epochs(run.checkpoint_names())})."
 
 
 def _cure(run: Run, epoch: int) -> str:

@@ -157,6 +157,10 @@ class Run:
                     names.append(Candidate.parse(_checkpoint_name(manifest)).base)
         return sorted(names, key=epoch_order)
 
+    def epochs(self) -> list[int]:
+        """The epochs whose checkpoints are there whole, in order."""
+        return [int(name) for name in self.checkpoint_names() if name.isdigit()]
+
     def record_command(self, arguments: Sequence[str]) -> None:
         """Append this command to `history.jsonl`."""
         line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "arguments": list(arguments), "versions": versions(), "commit": _commit()}

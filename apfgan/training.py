@@ -75,11 +75,12 @@ def train(
     course.check_life(log)
     last = run.config.train.epochs if until is None else min(until, run.config.train.epochs)
     for epoch in range(course.position.epoch + 1, last + 1):
-        record = course.learn_epoch(plan_epoch(epoch, run.config))
+        plan = plan_epoch(epoch, run.config)
+        record = course.learn_epoch(plan)
         if record is None:
             return
         if log is not None:
-            record = course.finish(plan_epoch(epoch, run.config), record, log)
+            record = course.finish(plan, record, log)
         wait(world)
         yield record
         course.check_life(log)
@@ -93,7 +94,7 @@ def fork(run: Run, pairs: TrainingPairs, source: Run, *, epoch: int | None = Non
     """
     if state_path(run).exists():
         raise UsageError(f"{run.path} was trained already, so it cannot begin with another run's weights. Choose another --run.")
-    state, _ = load_fork(source, epoch=epoch)
+    state = load_fork(source, epoch=epoch)
     # An epoch that was not finished begins anew, from the weights as they are.
     position = Position(epoch=state.position.epoch, step=state.position.step)
     course = _Course(run, pairs, pairs.fingerprint, Company(), device=device, world=ALONE)

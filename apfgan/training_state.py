@@ -76,7 +76,7 @@ def load_state(run: Run, *, data: str) -> TrainingState | None:
     """
     path = state_path(run)
     if not path.exists():
-        if trained := [name for name in run.checkpoint_names() if name.isdigit() and name != "0"]:
+        if trained := [epoch for epoch in run.epochs() if epoch > 0]:
             raise WeightsError(
                 f"{path} is missing, without which training cannot go on, and {run.checkpoints} holds epoch {trained[-1]}, which "
                 f"training from the start would overwrite. Restore it from a copy, {_ANEW}."
@@ -96,8 +96,8 @@ def load_state(run: Run, *, data: str) -> TrainingState | None:
     return state
 
 
-def load_fork(source: Run, *, epoch: int | None) -> tuple[TrainingState, Config]:
-    """The state of another run from which a new one begins, and the settings it was trained with: its last, or the one kept at `epoch`.
+def load_fork(source: Run, *, epoch: int | None) -> TrainingState:
+    """The state of another run from which a new one begins: its last, or the one kept at `epoch`.
 
     Raises `UsageError` that says which epochs can be forked from when that one was not kept.
     """
@@ -106,14 +106,14 @@ def load_fork(source: Run, *, epoch: int | None) -> tuple[TrainingState, Config]
         raise UsageError(f"{source.path} was never trained: there is nothing to fork from")
     if epoch is not None and (kept := kept_state_path(source, epoch)).exists():
         latest = kept
-    state, settings, _ = _read(latest)
+    state, _, _ = _read(latest)
     if epoch not in (None, state.position.epoch):
         kept_epochs = sorted(int(path.stem.rpartition("_")[2]) for path in source.checkpoints.glob("training_state_[0-9]*.safetensors"))
         at_hand = sorted({*kept_epochs, _read(state_path(source))[0].position.epoch})
         raise UsageError(
             f"{source.path} cannot be forked at epoch {epoch}: its discriminators and optimisers were kept at {', '.join(map(str, at_hand))} only"
         )
-    return state, settings
+    return state
 
 
 _ANEW = "or train anew with another --run. The checkpoints beside it are unharmed"

@@ -329,7 +329,7 @@ def test_a_training_can_go_on_from_the_discriminators(tmp_path: Path) -> None:
     discriminators = state_arrays(build_discriminators(run.config, seed=1))
     save_original(run, "180", painter)
     save_original(run, "180", painter, discriminators=discriminators)
-    state, _ = load_fork(run, epoch=None)
+    state = load_fork(run, epoch=None)
     assert (state.position.epoch, state.position.batches) == (180, 0)
     expected = {f"players.painter.{name}": array for name, array in painter.weights.items()}
     expected |= {f"players.discriminators.{name}": array for name, array in discriminators.items()}
