@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from apfgan.errors import UsageError
+from apfgan.measured import Measured
 from apfgan.records import DISTANCE_CLIP, Estimate
-from metrics.measured import Measured
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,6 +23,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
+from apfgan.confusion import count_confusion
 from apfgan.errors import DataError, WeightsError
 from apfgan.files import hash_bytes, write_bytes, write_json
 from apfgan.images import resize_label_map, resize_photo
@@ -31,7 +32,7 @@ from apfgan.progress import SILENT, Progress
 from metrics.aesthetic_proxy import AestheticProxy
 from metrics.frechet import Reference
 from metrics.inference import IMAGENET_MEAN, IMAGENET_STD, exact_inference, freeze, image_tensor, largest_logit, normalise
-from metrics.judges import Judges, count_confusion
+from metrics.judges import Judges
 
 VERSION = 1
 """Goes up whenever the same weights would give other numbers."""

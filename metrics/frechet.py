@@ -15,7 +15,7 @@ import numpy as np
 
 from apfgan.errors import DataError
 from apfgan.files import write_bytes
-from metrics.measured import Measured
+from apfgan.measured import Measured
 
 
 @dataclass(frozen=True, eq=False)

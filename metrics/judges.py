@@ -14,11 +14,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from apfgan.confusion import mask_accuracy
 from apfgan.errors import DataError
-from apfgan.labels import Classes
+from apfgan.measured import Measured
 from apfgan.records import Estimate
 from metrics.frechet import Reference, measure_distance
-from metrics.measured import Measured
 
 Observations = Mapping[str, np.ndarray]
 """One row an image, by the names above."""
@@ -118,38 +118,9 @@ def score(observations: Observations, reference: Reference) -> dict[str, Estimat
     return {name: measured.estimate for name, measured in measure(observations, reference).items()}
 
 
-def mask_accuracy(confusion: np.ndarray) -> Measured:
-    """Share of valid pixels whose class was seen as given, from confusion (N, C, C), averaged over images as the contest does.
-
-    An image without a valid pixel is left out; raises `DataError` when none is left.
-    """
-    valid = confusion.sum(axis=(1, 2), dtype=np.float64)
-    if not valid.any():
-        raise DataError("no image has a labelled pixel: mask accuracy has no meaning. Check the label maps and the data set's ignore value.")
-    correct = np.trace(confusion, axis1=1, axis2=2).astype(np.float64)
-    return Measured.mean(np.divide(correct, valid, out=np.full(len(valid), np.nan), where=valid > 0))
-
-
 def aesthetic_score(scores: np.ndarray) -> Measured:
     """Mean of the images' scores (N,)."""
     broken = np.flatnonzero(~np.isfinite(scores))
     if len(broken):
         raise DataError(f"the aesthetic score of image {broken[0]} (counted from 0) is not finite: look at that image")
     return Measured.mean(scores.astype(np.float64))
-
-
-def count_confusion(label_maps: np.ndarray, predicted: np.ndarray, classes: Classes) -> np.ndarray:
-    """Pixels by [given, seen] class, uint32 (N, C, C), of label maps and predictions (N, H, W); ignored pixels are not counted.
-
-    Raises `DataError` for a class id that does not exist.
-    """
-    count = len(classes)
-    confusion = np.empty((len(label_maps), count, count), dtype=np.uint32)
-    for row, (given, seen) in enumerate(zip(label_maps, predicted, strict=True)):
-        valid = given != classes.ignore if classes.ignore is not None else np.ones(given.shape, dtype=bool)
-        ids = given[valid].astype(np.int64)
-        unknown = ids[(ids < 0) | (ids >= count)]
-        if unknown.size:
-            raise DataError(f"label map {row} (counted from 0) holds class {unknown[0]}; classes are 0 to {count - 1}")
-        confusion[row] = np.bincount(ids * count + seen[valid], minlength=count * count).reshape(count, count)
-    return confusion

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from transformers import SegformerForSemanticSegmentation
 
+from apfgan.confusion import count_confusion
 from apfgan.errors import WeightsError
 from apfgan.labels import Classes
 from metrics.inference import IMAGENET_MEAN, IMAGENET_STD, exact_inference, freeze, image_tensor, largest_logit, normalise
-from metrics.judges import count_confusion
 from metrics.pretrained import load_pretrained, pretrained_identity
 
 OTHER = "other"

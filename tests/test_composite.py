@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from apfgan.errors import UsageError
+from apfgan.measured import Measured
 from apfgan.records import Estimate
 from metrics.composite import FORMULAS, Formula, composite, composite_estimate, composite_measured, exchange_rates
-from metrics.measured import Measured
 
 PUBLISHED = Path(__file__).parents[2] / "shared" / "published" / "competition_scores.csv"
 A, B, THIRD = FORMULAS["A"], FORMULAS["B"], FORMULAS["jittor3"]

@@ -4,11 +4,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from apfgan.confusion import count_confusion, mask_accuracy
 from apfgan.errors import DataError
 from apfgan.labels import Classes
+from apfgan.measured import Measured
 from metrics.frechet import Reference, measure_distance
-from metrics.judges import Judges, count_confusion, mask_accuracy, measure, score
-from metrics.measured import Measured
+from metrics.judges import Judges, measure, score
 
 
 class CountingJudge:

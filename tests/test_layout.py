@@ -12,8 +12,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("apfgan", "metrics", "reports", "selection")
 
-LEAVES_OF_METRICS = {f"apfgan.{name}" for name in ("errors", "files", "labels", "images", "progress", "records")}
-LEAVES_OF_REPORTS = {f"apfgan.{name}" for name in ("errors", "files", "labels", "config", "records", "runs", "images", "noise", "ranking")}
+_LEAVES = {"errors", "files", "labels", "images", "records", "measured", "confusion"}
+LEAVES_OF_METRICS = {f"apfgan.{name}" for name in (*_LEAVES, "progress")}
+LEAVES_OF_REPORTS = {f"apfgan.{name}" for name in (*_LEAVES, "config", "runs", "noise", "ranking")}
 ALLOWED = {
     "apfgan": {"apfgan"},
     "metrics": {"metrics", *LEAVES_OF_METRICS},
