@@ -7,8 +7,8 @@ import hashlib
 import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,8 +30,9 @@ class WeightsFile:
     file: str
     """Its usual file name."""
     url: str
-    sha256: str
-    size: int
+    sha256: str | None
+    """None: nobody has published it. Judges then record the hash of the file at hand, and `weights` says that it is not pinned."""
+    size: int | None
     """Bytes."""
     aliases: tuple[str, ...] = ()
     """Other names under which the same bytes are spread."""
@@ -45,6 +46,10 @@ class HubModel:
     judge: str
     repository: str
     """Its id on the hub."""
+    revision: str
+    """The commit of the repository that is meant."""
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    """Published hashes of its files by name; the others are not pinned, and judges record what they found."""
 
 
 INCEPTION = WeightsFile(
@@ -56,6 +61,14 @@ INCEPTION = WeightsFile(
     size=95_628_359,
     aliases=("weights-inception-2015-12-05-6726825d.pth",),
 )
+INCEPTION_TORCHSCRIPT = WeightsFile(
+    name="inception-clean",
+    judge="FID, clean-fid's protocol",
+    file="inception-2015-12-05.pt",
+    url="https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt",
+    sha256="f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4",
+    size=95_607_719,
+)
 AESTHETIC_HEAD = WeightsFile(
     name="aesthetic",
     judge="aesthetic score (head)",
@@ -64,8 +77,39 @@ AESTHETIC_HEAD = WeightsFile(
     sha256="21dd590f3ccdc646f0d53120778b296013b096a035a2718c9cb0d511bff0f1e0",
     size=3_714_759,
 )
-CLIP = HubModel(name="clip", judge="aesthetic score (image embedding)", repository="openai/clip-vit-large-patch14")
-SEGFORMER = HubModel(name="segformer", judge="mask accuracy", repository="nvidia/segformer-b5-finetuned-ade-640-640")
+AESTHETIC_HEAD_V1 = WeightsFile(
+    name="aesthetic-v1",
+    judge="aesthetic score (first head)",
+    file="sa_0_4_vit_l_14_linear.pth",
+    url="https://github.com/LAION-AI/aesthetic-predictor/raw/main/sa_0_4_vit_l_14_linear.pth",
+    sha256=None,
+    size=None,
+)
+CLIP = HubModel(
+    name="clip",
+    judge="aesthetic score (image embedding)",
+    repository="openai/clip-vit-large-patch14",
+    revision="32bd64288804d66eefd0ccbe215aa642df71cc41",
+)
+SEGFORMER = HubModel(
+    name="segformer",
+    judge="mask accuracy",
+    repository="nvidia/segformer-b5-finetuned-ade-640-640",
+    revision="739f5d4692954e4a185eac280dec1ba5a7d52f1d",
+)
+DINOV2 = HubModel(
+    name="dinov2",
+    judge="FD-DINOv2",
+    repository="facebook/dinov2-large",
+    revision="47b73eefe95e8d44ec3623f8890bd894b6ea2d6c",
+    sha256={"model.safetensors": "399fba97a95f22c36834418bc69373364a99af3a1153da1c0fb31db567c92e23"},
+)
+CLIP_336 = HubModel(
+    name="clip-336",
+    judge="FD-CLIP",
+    repository="openai/clip-vit-large-patch14-336",
+    revision="ce19dc912ca5cd21c8a653c79e251e808ccabcd1",
+)
 
 # torchvision publishes the first eight digits of these two hashes, in the names; the others and the sizes are what users of the files report.
 VGG19 = WeightsFile(
@@ -85,14 +129,11 @@ INCEPTION_V3 = WeightsFile(
     size=108_949_747,
 )
 
-CATALOGUE: dict[str, WeightsFile | HubModel] = {entry.name: entry for entry in (INCEPTION, SEGFORMER, CLIP, AESTHETIC_HEAD, VGG19, INCEPTION_V3)}
-"""What the standard judges are made of, and the networks of the perceptual loss. LAION's first head is no part of it: nobody has published
-its hash; name the file to use it."""
-
-_MISTAKEN = {
-    "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4": "clean-fid's TorchScript network (inception-2015-12-05.pt)",
+CATALOGUE: dict[str, WeightsFile | HubModel] = {
+    entry.name: entry
+    for entry in (INCEPTION, SEGFORMER, CLIP, AESTHETIC_HEAD, INCEPTION_TORCHSCRIPT, AESTHETIC_HEAD_V1, DINOV2, CLIP_336, VGG19, INCEPTION_V3)
 }
-"""Files that are often taken for one of the catalogue."""
+"""What the judges are made of, and the networks of the perceptual loss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +162,7 @@ def locate(entry: WeightsFile | HubModel) -> Path | None:
         return next((found for name in (*local, entry.repository) if (found := find_pretrained(name))), None)
     for folder in weights_folders():
         for name in (entry.file, *entry.aliases):
-            if (path := folder / name).is_file() and path.stat().st_size == entry.size:
+            if (path := folder / name).is_file() and entry.size in (None, path.stat().st_size):
                 return path
     return None
 
@@ -133,7 +174,7 @@ def find_file(entry: WeightsFile, path: Path | None = None) -> Path:
         raise WeightsError(f"the {entry.judge} needs {entry.file}, which is not here. {how_to_get(entry)}")
     if not found.is_file():
         raise WeightsError(f"there is no file {found} for the {entry.judge}. {how_to_get(entry)}")
-    if (actual := hash_file(found)) != entry.sha256:
+    if entry.sha256 and (actual := hash_file(found)) != entry.sha256:
         raise WeightsError(f"{found} is not {entry.file}: {_describe(found, actual, entry)}. {how_to_get(entry)}")
     return found
 
@@ -181,11 +222,11 @@ def fetch(name: str, *, progress: Progress = SILENT) -> Path:
     if isinstance(entry, HubModel):
         return locate(entry) or _fetch_hub(entry)
     found = locate(entry)
-    if found and hash_file(found) == entry.sha256:
+    if found and entry.sha256 in (None, hash_file(found)):
         return found
     target = torch_cache() / entry.file
     try:
-        with urllib.request.urlopen(entry.url, timeout=60) as response, progress.task(f"fetch {entry.file}", entry.size, unit="bytes") as task:
+        with urllib.request.urlopen(entry.url, timeout=60) as response, progress.task(f"fetch {entry.file}", entry.size or 0, unit="bytes") as task:
             _write_verified(target, entry, iter(lambda: response.read(_BLOCK), b""), advance=task.advance)
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         raise WeightsError(f"cannot download {entry.url} ({error}). Bring the file on a disk, then: apfgan weights add {entry.file}") from error
@@ -218,21 +259,24 @@ def _write_verified(target: Path, entry: WeightsFile, blocks: Iterator[bytes], *
             size += len(block)
             if advance:
                 advance(len(block))
-        if digest.hexdigest() != entry.sha256:
+        if entry.sha256 and digest.hexdigest() != entry.sha256:
             raise WeightsError(
                 f"what came as {entry.file} has {size} bytes and hash {digest.hexdigest()[:12]}..., not {entry.size} and {entry.sha256[:12]}..."
             )
 
     target.parent.mkdir(parents=True, exist_ok=True)
-    if (free := shutil.disk_usage(target.parent).free) < entry.size:
-        raise WeightsError(f"{target.parent} has {free >> 20} MiB free, {entry.file} needs {entry.size >> 20}: free some space, or set TORCH_HOME")
+    if (free := shutil.disk_usage(target.parent).free) < (entry.size or 0):
+        raise WeightsError(
+            f"{target.parent} has {free >> 20} MiB free, {entry.file} needs {(entry.size or 0) >> 20}: free some space, or set TORCH_HOME"
+        )
     write_durably(target, write)
 
 
 def _describe(path: Path, actual: str, wanted: WeightsFile | None) -> str:
-    if actual in _MISTAKEN:
-        return f"it is {_MISTAKEN[actual]}"
+    other = next((each for each in CATALOGUE.values() if isinstance(each, WeightsFile) and each.sha256 == actual), None)
+    if other:
+        return f"it is {other.file} ({other.judge})"
     size = path.stat().st_size
-    if wanted and size < wanted.size:
+    if wanted and wanted.size and size < wanted.size:
         return f"it has {size} bytes instead of {wanted.size}, as if a download had stopped"
-    return f"its hash is {actual[:12]}..." + (f", not {wanted.sha256[:12]}..." if wanted else "")
+    return f"its hash is {actual[:12]}..." + (f", not {wanted.sha256[:12]}..." if wanted and wanted.sha256 else "")
