@@ -30,9 +30,9 @@ from apfgan.images import resize_label_map, resize_photo
 from apfgan.labels import Classes
 from apfgan.progress import SILENT, Progress
 from metrics.aesthetic_proxy import AestheticProxy
-from metrics.frechet import Reference
 from metrics.inference import IMAGENET_MEAN, IMAGENET_STD, exact_inference, freeze, image_tensor, largest_logit, normalise
 from metrics.judges import Judges
+from metrics.reference import Reference
 
 VERSION = 1
 """Goes up whenever the same weights would give other numbers."""

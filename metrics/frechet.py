@@ -5,74 +5,52 @@ the trace of (S S_r)^½ is the sum of the singular values of Y. That is exact wh
 one symmetric eigenproblem of size min(n, rank). Everything here is float64; features may come as float32.
 """
 
-import io
-import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
 from apfgan.errors import DataError
-from apfgan.files import write_bytes
 from apfgan.measured import Measured
+
+_NEGATIVE = 1e-10
+"""Part of the largest eigenvalue by which another may be negative: rounding makes it 1e-15, single precision 1e-7."""
 
 
 @dataclass(frozen=True, eq=False)
-class Reference:
-    """The Gaussian of the photos' features, D numbers each, and what a distance from it is called."""
+class Gaussian:
+    """Mean and covariance of features, D numbers an image."""
 
     mean: np.ndarray
     """float64 (D,)."""
     factor: np.ndarray
     """float64 (D, r): the covariance is `factor @ factor.T`."""
-    count: int | None = None
-    """Number of photos; None where a file does not say."""
-    distance: str = "fid"
-    """Name of the metric."""
-    unit: float = 1.0
-    """The metric is the Fréchet distance divided by this."""
 
     @classmethod
-    def fit(cls, features: np.ndarray, *, distance: str = "fid", relative: bool = False) -> "Reference":
-        """Fit to features (N, D) of at least two photos, with the unbiased covariance.
-
-        `relative`: distances are given in percent of the trace of the covariance, so that showing the mean feature always scores 100.
-        Raises `DataError` when a feature is not finite, or when nothing varies.
-        """
+    def fit(cls, features: np.ndarray) -> "Gaussian":
+        """Fit to features (N, D) of at least two images, with the unbiased covariance. Raises `DataError` when a feature is not finite."""
         mean, centred = _centre(features)
         count, dimensions = centred.shape
-        factor = centred.T / np.sqrt(count - 1) if count <= dimensions else _factor(centred.T @ centred / (count - 1))
-        spread = float(np.square(factor).sum())
-        if spread == 0:
-            raise DataError(f"the {count} reference photos have identical features: are they copies of one photo?")
-        return cls(mean, factor, count, distance, spread / 100 if relative else 1.0)
+        return cls(mean, centred.T / np.sqrt(count - 1) if count <= dimensions else _factor(centred.T @ centred / (count - 1)))
 
     @classmethod
-    def load(cls, path: Path) -> "Reference":
-        """Read a `.npz` with `mu` and `sigma`, as pytorch-fid and clean-fid write it, or as `save` does."""
-        try:
-            # Opened here, because np.load leaves a damaged file open.
-            with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-            mean, covariance = arrays["mu"], arrays["sigma"]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-            raise DataError(f"{path} is no file of Fréchet statistics (an .npz with mu and sigma): {error}") from error
-        if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)) or not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
-            raise DataError(f"{path}: mu {mean.shape} and sigma {covariance.shape} must be finite, (D,) and (D, D); make the file again")
-        if mean.dtype != np.float64 or covariance.dtype != np.float64:
-            # Measured: float32 statistics moved an FID of 53.06 to 52.17 without a warning (spec: metrics, 0.2).
-            raise DataError(f"{path} holds {mean.dtype}/{covariance.dtype} statistics; float64 is needed: make the file again from the photos")
-        count = int(arrays["count"]) if "count" in arrays else None
-        distance = str(arrays["distance"]) if "distance" in arrays else "fid"
-        return cls(mean, _factor(covariance), count, distance, float(arrays.get("unit", 1.0)))
+    def of_statistics(cls, mean: np.ndarray, covariance: np.ndarray) -> "Gaussian":
+        """From a mean (D,) and a covariance (D, D). Raises `DataError` for what is no covariance: a variance below 0, or no symmetry."""
+        if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
+            raise DataError(f"a mean (D,) and a covariance (D, D) are needed, not {mean.shape} and {covariance.shape}")
+        if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
+            raise DataError("the mean or the covariance is not finite")
+        exact = covariance.astype(np.float64)
+        if not np.allclose(exact, exact.T, rtol=0, atol=_NEGATIVE * np.abs(exact).max(initial=0)):
+            raise DataError("the covariance is not symmetric")
+        return cls(mean.astype(np.float64), _factor(exact))
 
-    def save(self, path: Path) -> None:
-        """Write it durably as an `.npz` that pytorch-fid reads, too."""
-        buffer = io.BytesIO()
-        extra = {"distance": np.array(self.distance), "unit": np.array(self.unit)} | ({} if self.count is None else {"count": np.array(self.count)})
-        np.savez(buffer, allow_pickle=False, mu=self.mean, sigma=self.factor @ self.factor.T, **extra)
-        write_bytes(path, buffer.getvalue())
+    @property
+    def covariance(self) -> np.ndarray:
+        """float64 (D, D)."""
+        covariance: np.ndarray = self.factor @ self.factor.T
+        return covariance
 
     @cached_property
     def trace(self) -> float:
@@ -80,25 +58,20 @@ class Reference:
         return float(np.square(self.factor).sum())
 
 
-def frechet_distance(features: np.ndarray, reference: Reference) -> float:
-    """|μ - μ_r|² + tr(S + S_r - 2 (S S_r)^½) of features (N, D), never negative; not divided by the reference's unit.
+def frechet_distance(features: np.ndarray, reference: Gaussian) -> float:
+    """|μ - μ_r|² + tr(S + S_r - 2 (S S_r)^½) of features (N, D), never negative.
 
     Raises `DataError` for fewer than two images, another D, or a feature that is not finite (it names the image's row).
     """
-    return _measure(features, reference).value
+    return measure_distance(features, reference).value
 
 
-def measure_distance(features: np.ndarray, reference: Reference) -> Measured:
-    """The metric `reference.distance` of features (N, D), with each image's influence.
+def measure_distance(features: np.ndarray, reference: Gaussian) -> Measured:
+    """The Fréchet distance of features (N, D), with each image's influence; raises as `frechet_distance` does.
 
     The standard error holds for the distance of as many images as these, under redrawing them (measured: 0.262 where the true one was
     0.280 at N=1000, D=2048; spec: metrics, 5). It says nothing of the distance of infinitely many images, which is smaller.
     """
-    raw = _measure(features, reference)
-    return Measured(raw.value / reference.unit, raw.influence / reference.unit, raw.images)
-
-
-def _measure(features: np.ndarray, reference: Reference) -> Measured:
     mean, centred = _centre(features)
     count, dimensions = centred.shape
     if dimensions != len(reference.mean):
@@ -112,6 +85,14 @@ def _measure(features: np.ndarray, reference: Reference) -> Measured:
     # T = F (Fᵀ S F)^-½ Fᵀ, whose quadratic form at image i is (n-1) `pull`.
     influence = 2 * centred @ shift + (squares * count - squares.sum()) / (count - 1) - (count - 1) * (pull - pull.mean())
     return Measured(max(value, 0.0), influence - influence.mean(), count)
+
+
+def check_finite(rows: np.ndarray, names: Sequence[str] | None = None) -> None:
+    """Raise `DataError` if something observed in an image, `rows` (N, ...), is not finite: it names the first such image, else its row."""
+    broken = np.flatnonzero(~np.isfinite(rows).reshape(len(rows), -1).all(axis=1))
+    if len(broken):
+        first = f"image {broken[0]} (counted from 0)" if names is None else f"image {names[broken[0]]}"
+        raise DataError(f"{first} gives a number that is not finite ({len(broken)} of {len(rows)} images do): look at that image")
 
 
 def _singular_values(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -134,18 +115,17 @@ def _singular_values(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _factor(covariance: np.ndarray) -> np.ndarray:
     """F with `covariance` = F Fᵀ; directions without variance beyond rounding are dropped."""
     values, vectors = np.linalg.eigh(covariance)
-    kept = values > values.max(initial=0) * len(values) * np.finfo(np.float64).eps
+    largest = values.max(initial=0)
+    if values.min(initial=0) < -_NEGATIVE * largest:
+        raise DataError(f"the covariance has a variance of {values.min():.3g} in one direction ({largest:.3g} in the largest): it is none")
+    kept = values > largest * len(values) * np.finfo(np.float64).eps
     return vectors[:, kept] * np.sqrt(values[kept])
 
 
 def _centre(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if features.ndim != 2 or len(features) < 2:
         raise DataError(f"a Fréchet distance needs the features of at least 2 images, as (N, D); there are {features.shape}")
-    broken = np.flatnonzero(~np.isfinite(features).all(axis=1))
-    if len(broken):
-        raise DataError(
-            f"image {broken[0]} (counted from 0) has a feature that is not finite ({len(broken)} of {len(features)} images have): look at that image"
-        )
+    check_finite(features)
     exact = features.astype(np.float64)
     mean = exact.mean(axis=0)
     return mean, exact - mean

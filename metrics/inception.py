@@ -14,8 +14,8 @@ from torch import nn
 from torch.nn import functional
 
 from apfgan.files import hash_file
-from metrics.frechet import Reference
 from metrics.inference import exact_inference, freeze, image_tensor, load_state, read_state
+from metrics.reference import Reference
 
 BATCH = 16
 """Images that go through the network together."""

@@ -17,8 +17,8 @@ from apfgan.labels import Classes
 from apfgan.progress import SILENT, Progress
 from apfgan.runs import Run
 from apfgan.single_class import SingleClassPhotos
-from metrics.frechet import Reference
 from metrics.judges import FeatureJudge
+from metrics.reference import Reference
 
 VERSION = 1
 """Goes up whenever the same files would give another survey."""

@@ -8,8 +8,8 @@ from apfgan.confusion import count_confusion, mask_accuracy
 from apfgan.errors import DataError
 from apfgan.labels import Classes
 from apfgan.measured import Measured
-from metrics.frechet import Reference, measure_distance
 from metrics.judges import Judges, measure, score
+from metrics.reference import Reference
 
 
 class CountingJudge:
@@ -162,4 +162,4 @@ def test_distance_carries_the_references_name(random) -> None:
         "confusion": np.ones((30, 2, 2), np.uint32),
         "aesthetic": random.uniform(0, 10, 30),
     }
-    assert score(observations, reference)["fd-x"] == measure_distance(observations["features"], reference).estimate
+    assert score(observations, reference)["fd-x"] == reference.measure(observations["features"])["fd-x"].estimate

@@ -18,8 +18,8 @@ from apfgan.networks import build_painter
 from apfgan.records import Candidate, Estimate
 from apfgan.runs import Run
 from metrics.composite import FORMULAS
-from metrics.frechet import Reference
 from metrics.judges import Judges
+from metrics.reference import Reference
 from selection import measuring
 from selection.measuring import Bench, is_measured, measure
 from selection.merge_search import combinations_of_best

@@ -16,7 +16,7 @@ from scipy import ndimage
 from torch import nn
 from torch.nn import functional
 
-from metrics.frechet import Reference, frechet_distance
+from metrics.frechet import Gaussian, frechet_distance
 from metrics.inception import Inception
 from metrics.inference import exact_inference, freeze
 
@@ -94,5 +94,5 @@ def test_distances() -> None:
     recorded = json.loads((GOLDENS / "fid_golden.json").read_text())
     source = np.random.RandomState(3)
     some, others, few = source.randn(40, 16), source.randn(50, 16) * 1.3 + 0.4, source.randn(10, 16)
-    assert frechet_distance(some, Reference.fit(others)) == pytest.approx(recorded["fd_AB"], rel=1e-9)
-    assert frechet_distance(some, Reference.fit(few)) == pytest.approx(recorded["fd_AC_rank_deficient"], rel=1e-6)
+    assert frechet_distance(some, Gaussian.fit(others)) == pytest.approx(recorded["fd_AB"], rel=1e-9)
+    assert frechet_distance(some, Gaussian.fit(few)) == pytest.approx(recorded["fd_AC_rank_deficient"], rel=1e-6)

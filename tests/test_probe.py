@@ -20,8 +20,8 @@ from apfgan.records import Candidate
 from apfgan.runs import Run
 from metrics import embedded
 from metrics.composite import FORMULAS
-from metrics.frechet import Reference
 from metrics.judges import Judges
+from metrics.reference import Reference
 from selection import evaluation
 from selection.evaluation import Evaluation, open_bench
 from selection.measuring import Bench, measure

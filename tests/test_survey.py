@@ -19,7 +19,7 @@ from apfgan.errors import DataError
 from apfgan.images import encode_png
 from apfgan.runs import Run
 from metrics.embedded import EmbeddedJudge, embedded_judges, fit
-from metrics.frechet import Reference
+from metrics.reference import Reference
 from selection.evaluation import Evaluation, open_bench
 from selection.survey import find_reference, survey_data
 
@@ -131,7 +131,7 @@ def test_the_reference_is_that_of_the_photos_alone(run: Run, folder: Path, tmp_p
         assert path.read_bytes() == (other.features / path.name).read_bytes()
         assert reference.count == COUNT
         batches = [judge.observe_photos(list(images[start : start + 16])) for start in range(0, COUNT, 16)]
-        np.testing.assert_array_equal(reference.mean, np.concatenate(batches).astype(np.float64).mean(axis=0))
+        np.testing.assert_array_equal(reference.gaussian.mean, np.concatenate(batches).astype(np.float64).mean(axis=0))
         assert survey.photos_key == hash_photos(photos)
         shutil.rmtree(run.features)
 
