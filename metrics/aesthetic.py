@@ -1,8 +1,9 @@
 """LAION's aesthetic scores: a linear head on the normalised image embedding of CLIP ViT-L/14.
 
-Version 1 is one linear layer. Version 2 is five of them without an activation between, and so one affine map, too: it is collapsed in
-float64 when it is read (measured: equal to the float32 layers to 1e-6). Dropout, which the original code leaves to `eval()`, does not exist
-here, and the embedding is normalised inside: the two known ways to a wrong score (spec: metrics, 2.4).
+The judge observes the embedding, and the head scores stored embeddings, so that another head needs no image. Version 1 of the head is one
+linear layer. Version 2 is five of them without an activation between, and so one affine map, too: it is collapsed in float64 when it is read
+(measured: equal to the float32 layers to 1e-6). Dropout, which the original code leaves to `eval()`, does not exist here, and the head
+normalises by itself: the two known ways to a wrong score (spec: metrics, 2.4).
 """
 
 from collections.abc import Mapping
@@ -11,17 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from PIL import Image
-from transformers import CLIPVisionModelWithProjection
 
-from apfgan.errors import WeightsError
+from apfgan.errors import DataError, WeightsError
 from apfgan.files import hash_file
-from metrics.inference import exact_inference, freeze, image_tensor, normalise, read_state
-from metrics.pretrained import load_pretrained, pretrained_identity
-
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+from metrics.inference import read_state
+from metrics.vision_features import CLIP_EMBEDDING, VisionNetwork
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,66 +49,75 @@ class AestheticHead:
             raise WeightsError(f"{path} is no aesthetic head: its layers do not make one number of an embedding ({error})") from error
         return cls(row, float(offset), hash_file(path))
 
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """JSON values: its name, and the hash of its file."""
+        return {"name": "laion-aesthetic", "version": 1, "weights": self.sha256}
+
+    def require(self, dimensions: int) -> None:
+        """Raise `WeightsError` unless the head is for embeddings of so many numbers."""
+        if dimensions != len(self.weight):
+            raise WeightsError(
+                f"the aesthetic head is for embeddings of {len(self.weight)} numbers, this CLIP makes {dimensions}: "
+                "both of LAION's heads want openai/clip-vit-large-patch14"
+            )
+
     def score(self, embeddings: np.ndarray) -> np.ndarray:
-        """Scores float64 (N,) of embeddings (N, D) of any length."""
+        """Scores float64 (N,) of embeddings (N, D) of any length.
+
+        LAION's scores of photos lie between about 1 and 10. One that does not is given as it is: the known cause, an embedding that was not
+        normalised, cannot occur here, and to clip one number would hide what is wrong with all of them.
+
+        Raises `WeightsError` for embeddings of another D, `DataError` for one that is not finite or is zero (it names the image's row).
+        """
+        self.require(embeddings.shape[1])
         exact = embeddings.astype(np.float64)
-        return exact @ self.weight / np.linalg.norm(exact, axis=1) + self.bias
+        length = np.linalg.norm(exact, axis=1)
+        broken = np.flatnonzero(~np.isfinite(length) | (length == 0))
+        if len(broken):
+            raise DataError(f"the embedding of image {broken[0]} (counted from 0) is not finite, or zero: look at that image")
+        return exact @ self.weight / length + self.bias
+
+
+class EmbeddingJudge:
+    """Observes `embedding`: CLIP's projected image embedding, as it leaves the network."""
+
+    def __init__(self, clip: Path, *, device: str = "cpu", batch: int = 8) -> None:
+        """`clip` is a folder with OpenAI's CLIP of transformers; `batch` images go through the network together.
+
+        Raises `WeightsError` when it does not load, or wants images of another size than 224.
+        """
+        self._network = VisionNetwork(clip, CLIP_EMBEDDING, device=device, batch=batch)
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Hashes of CLIP's files, and the geometry; nothing of the head."""
+        return self._network.identity
+
+    @property
+    def dimensions(self) -> int:
+        """Length D of an embedding: what a head has to be made for."""
+        return self._network.dimensions
+
+    def observe(self, images: np.ndarray, label_maps: np.ndarray) -> dict[str, np.ndarray]:
+        """`embedding`, float32 (N, D), not normalised, of images uint8 (N, H, W, 3); the label maps are not looked at."""
+        return {"embedding": self._network.embed(images)}
 
 
 class AestheticJudge:
     """Observes `aesthetic` by a head on CLIP."""
 
     def __init__(self, clip: Path, head: Path, *, device: str = "cpu", batch: int = 8) -> None:
-        """`clip` is a folder with a CLIP of transformers, `head` one of LAION's files; `batch` images go through the network together.
-
-        Raises `WeightsError` when one of them does not load, or they do not fit each other.
-        """
-        network = load_pretrained(CLIPVisionModelWithProjection, clip)
+        """`clip` as in `EmbeddingJudge`, `head` one of LAION's files; `WeightsError` where they do not fit each other."""
+        self._judge = EmbeddingJudge(clip, device=device, batch=batch)
         self._head = AestheticHead.read(head)
-        if network.config.projection_dim != len(self._head.weight):
-            raise WeightsError(
-                f"{head} is for embeddings of {len(self._head.weight)} numbers, the CLIP in {clip} makes {network.config.projection_dim}: "
-                "both LAION heads want openai/clip-vit-large-patch14"
-            )
-        self._side: int = network.config.image_size
-        self._network = freeze(network, device)
-        self._device = device
-        self._batch = batch
-        self._hashes = pretrained_identity(clip)
+        self._head.require(self._judge.dimensions)
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """Hashes of both files, and the geometry."""
-        return {
-            "name": "laion-aesthetic",
-            "version": 1,
-            "head": self._head.sha256,
-            **{f"clip_{name}": value for name, value in self._hashes.items()},
-            "resize": "pil-bicubic",
-            "crop": "centre",
-            "size": self._side,
-        }
+        """What identifies the head, and the embedding."""
+        return {**self._head.identity, "embedding": dict(self._judge.identity)}
 
     def observe(self, images: np.ndarray, label_maps: np.ndarray) -> dict[str, np.ndarray]:
         """`aesthetic`, float64 (N,), of images uint8 (N, H, W, 3); the label maps are not looked at."""
-        rows = [self._head.score(self.embed(images[start : start + self._batch])) for start in range(0, len(images), self._batch)]
-        return {"aesthetic": np.concatenate(rows)}
-
-    def embed(self, images: np.ndarray) -> np.ndarray:
-        """CLIP's image embeddings float32 (N, D), not normalised, of images uint8 (N, H, W, 3)."""
-        with exact_inference():
-            squares = np.stack([crop_square(image, self._side) for image in images])
-            pixels = normalise(image_tensor(squares, self._device), CLIP_MEAN, CLIP_STD)
-            embeddings: torch.Tensor = self._network(pixels).image_embeds
-        return embeddings.cpu().numpy()
-
-
-def crop_square(image: np.ndarray, side: int) -> np.ndarray:
-    """OpenAI's geometry: the short side brought to `side` by Pillow's bicubic filter, then the middle square; uint8 (side, side, 3)."""
-    height, width = image.shape[:2]
-    short = min(height, width)
-    resized = np.asarray(
-        Image.fromarray(image).resize((int(side * width / short), int(side * height / short)), Image.Resampling.BICUBIC),
-    )
-    top, left = round((resized.shape[0] - side) / 2), round((resized.shape[1] - side) / 2)
-    return resized[top : top + side, left : left + side]
+        return {"aesthetic": self._head.score(self._judge.observe(images, label_maps)["embedding"])}

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub import try_to_load_from_cache
 from transformers.utils import logging
 
@@ -40,7 +41,8 @@ def load_pretrained(kind: Any, folder: Path) -> Any:
     _required_weights(folder)
     try:
         with _silence():
-            network, report = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+            # float32 said aloud: a file in half precision would otherwise be computed with in half precision.
+            network, report = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True, dtype=torch.float32)
     except Exception as error:  # transformers raises anything from OSError to KeyError for files that are not what they say
         raise WeightsError(f"{folder} does not load as {kind.__name__}: {reason(error)}") from error
     wrong = sorted(str(name) for name in (*report["missing_keys"], *report["mismatched_keys"]))

@@ -6,33 +6,38 @@ import pytest
 import torch
 from PIL import Image
 from torchvision import transforms
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers import CLIPConfig, CLIPModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from apfgan.errors import WeightsError
+from apfgan.errors import DataError, WeightsError
 from apfgan.files import hash_file
-from metrics.aesthetic import AestheticHead, AestheticJudge, crop_square
+from metrics.aesthetic import AestheticHead, AestheticJudge, EmbeddingJudge
+from metrics.vision_features import crop_square
 
 REAL_HEAD = Path(__file__).parents[2] / "shared" / "weights" / "sac+logos+ava1-l14-linearMSE.pth"
 DIMENSIONS = 24
+SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 32}
+REAL = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 2, "num_attention_heads": 16, "patch_size": 14}
+"""The geometry of ViT-L/14 with 2 of its 24 layers."""
 
 
-def save_clip(folder: Path) -> CLIPVisionModelWithProjection:
+def save_clip(folder: Path, shape: dict[str, int] = SMALL, *, dimensions: int = DIMENSIONS, activation: str = "quick_gelu") -> CLIPModel:
+    """A whole random CLIP, text encoder included, as the hub has it."""
+    text = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 8}
+    tokens = {"pad_token_id": 1, "bos_token_id": 2, "eos_token_id": 3}
+    vision = {"image_size": 224, "projection_dim": dimensions, "hidden_act": activation}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = CLIPVisionModelWithProjection(
-            CLIPVisionConfig(
-                hidden_size=32,
-                intermediate_size=48,
-                num_hidden_layers=2,
-                num_attention_heads=2,
-                image_size=224,
-                patch_size=32,
-                projection_dim=DIMENSIONS,
-            )
-        ).eval()
+        network = CLIPModel(CLIPConfig(text_config=text | tokens, vision_config=shape | vision, projection_dim=dimensions)).eval()
     network.save_pretrained(folder)
     return network
+
+
+def by_transformers(clip: CLIPModel, images: list[np.ndarray]) -> torch.Tensor:
+    """What transformers' own preprocessing by Pillow and its own CLIP make of images of any sizes."""
+    pixels = torch.cat([CLIPImageProcessorPil()(images=[image], return_tensors="pt")["pixel_values"] for image in images])
+    with torch.no_grad():
+        return clip.get_image_features(pixels).pooler_output
 
 
 def layers(sizes: list[int], *, seed: int = 0) -> torch.nn.Sequential:
@@ -114,34 +119,104 @@ def test_geometry_equals_openais(size) -> None:
     assert (crop_square(image, 224) == np.asarray(recipe(Image.fromarray(image)))).all()
 
 
+def noise(width: int, height: int) -> np.ndarray:
+    return np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def maps_for(images: np.ndarray) -> np.ndarray:
+    return np.zeros(images.shape[:3], np.uint8)
+
+
+@pytest.mark.parametrize("size", [(512, 384), (384, 512), (301, 300), (253, 224), (100, 333)])
+def test_embeddings_equal_transformers(tmp_path, size) -> None:
+    """Sizes at which transformers' crop is OpenAI's, too: see the test above."""
+    image = noise(*size)
+    clip = save_clip(tmp_path)
+    embedding = EmbeddingJudge(tmp_path).observe(image[np.newaxis], maps_for(image[np.newaxis]))["embedding"]
+    assert embedding.dtype == np.float32
+    expected = by_transformers(clip, [image]).numpy()
+    assert np.abs(embedding - expected).max() < 1e-6 * np.abs(expected).max()
+
+
+def test_embeddings_equal_transformers_in_the_real_geometry(tmp_path) -> None:
+    images = np.stack([noise(512, 384), noise(512, 384)[::-1]])
+    clip = save_clip(tmp_path, REAL, dimensions=768)
+    judge = EmbeddingJudge(tmp_path)
+    assert judge.dimensions == 768
+    expected = by_transformers(clip, list(images)).numpy()
+    np.testing.assert_allclose(judge.observe(images, maps_for(images))["embedding"], expected, atol=1e-5 * np.abs(expected).max())
+
+
 def test_scores_equal_the_recipe(tmp_path, images) -> None:
     """OpenAI's preprocessing by transformers, its CLIP, normalisation, and the layers of the head one by one."""
     clip, head = save_clip(tmp_path / "clip"), save_second_head(tmp_path / "head.pth")
-    pixels = CLIPImageProcessorPil()(images=list(images), return_tensors="pt")["pixel_values"]
+    embeddings = by_transformers(clip, list(images))
     with torch.no_grad():
-        embeddings = clip(pixels).image_embeds
         expected = head(embeddings / embeddings.norm(dim=-1, keepdim=True))[:, 0].numpy()
     judge = AestheticJudge(tmp_path / "clip", tmp_path / "head.pth", batch=2)
-    seen = judge.observe(images, np.zeros(images.shape[:3], np.uint8))["aesthetic"]
+    seen = judge.observe(images, maps_for(images))["aesthetic"]
     assert seen.dtype == np.float64
     np.testing.assert_allclose(seen, expected, atol=1e-5)
 
 
-def test_batches_do_not_matter(tmp_path, images) -> None:
-    save_clip(tmp_path / "clip")
-    save_second_head(tmp_path / "head.pth")
-    maps = np.zeros(images.shape[:3], np.uint8)
-    one, many = (AestheticJudge(tmp_path / "clip", tmp_path / "head.pth", batch=batch) for batch in (1, 8))
-    np.testing.assert_allclose(one.observe(images, maps)["aesthetic"], many.observe(images, maps)["aesthetic"], atol=1e-5)
+def test_batches_order_and_neighbours_do_not_matter(tmp_path, images) -> None:
+    save_clip(tmp_path)
+    one, many = (EmbeddingJudge(tmp_path, batch=batch) for batch in (1, 8))
+    expected = one.observe(images, maps_for(images))["embedding"]
+    tolerance = 1e-6 * np.abs(expected).max()
+    np.testing.assert_allclose(many.observe(images, maps_for(images))["embedding"], expected, atol=tolerance)
+    np.testing.assert_allclose(many.observe(images[::-1], maps_for(images))["embedding"][::-1], expected, atol=tolerance)
+    np.testing.assert_allclose(many.observe(images[2:3], maps_for(images[2:3]))["embedding"], expected[2:3], atol=tolerance)
     assert one.identity == many.identity
 
 
-def test_identity_names_both_files(tmp_path) -> None:
+def test_the_activation_comes_from_the_configuration(tmp_path, images) -> None:
+    """OpenAI's CLIP has an approximate GELU; computing it exactly is another network."""
+    quick, exact = save_clip(tmp_path / "quick"), save_clip(tmp_path / "exact", activation="gelu")
+    embeddings = [EmbeddingJudge(tmp_path / name).observe(images, maps_for(images))["embedding"] for name in ("quick", "exact")]
+    for clip, seen in zip((quick, exact), embeddings, strict=True):
+        np.testing.assert_allclose(seen, by_transformers(clip, list(images)), atol=1e-6)
+    assert np.abs(embeddings[0] - embeddings[1]).max() > 1e-4
+
+
+def test_a_file_in_half_precision_is_computed_with_in_full(tmp_path, images) -> None:
+    clip = save_clip(tmp_path / "full").half()
+    clip.save_pretrained(tmp_path / "half")
+    embeddings = EmbeddingJudge(tmp_path / "half").observe(images, maps_for(images))["embedding"]
+    np.testing.assert_allclose(embeddings, by_transformers(clip.float(), list(images)), atol=1e-6)
+
+
+def test_the_length_of_an_embedding_does_not_matter(tmp_path) -> None:
+    """Without the normalisation, lengths like CLIP's would spread the scores tenfold (spec: metrics, pitfall 24)."""
+    save_second_head(tmp_path / "head.pth")
+    head = AestheticHead.read(tmp_path / "head.pth")
+    embeddings = np.random.default_rng(0).normal(size=(100, DIMENSIONS))
+    embeddings *= 10 / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    scores = head.score(embeddings)
+    np.testing.assert_allclose(head.score(embeddings * np.geomspace(1e-3, 1e3, 100)[:, np.newaxis]), scores, atol=1e-12)
+    unnormalised = embeddings @ head.weight + head.bias
+    assert unnormalised.std() == pytest.approx(10 * scores.std())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
+def test_an_embedding_without_a_direction_is_named(tmp_path, value: float) -> None:
+    save_second_head(tmp_path / "head.pth")
+    embeddings = np.ones((4, DIMENSIONS), np.float32)
+    embeddings[2] = value
+    with pytest.raises(DataError, match="image 2"):
+        AestheticHead.read(tmp_path / "head.pth").score(embeddings)
+
+
+def test_identities_tell_what_is_seen_from_how_it_is_scored(tmp_path) -> None:
     save_clip(tmp_path / "clip")
     save_second_head(tmp_path / "head.pth")
-    identity = AestheticJudge(tmp_path / "clip", tmp_path / "head.pth").identity
-    assert identity["head"] == hash_file(tmp_path / "head.pth")
-    assert identity["clip_weights"] == hash_file(tmp_path / "clip" / "model.safetensors")
+    embedding = EmbeddingJudge(tmp_path / "clip").identity
+    assert embedding["weights"] == hash_file(tmp_path / "clip" / "model.safetensors")
+    assert embedding["config"] == hash_file(tmp_path / "clip" / "config.json")
+    assert (embedding["square"], embedding["side"]) == ("crop_square", 224)
+    head = hash_file(tmp_path / "head.pth")
+    assert AestheticHead.read(tmp_path / "head.pth").identity["weights"] == head
+    assert head not in str(embedding)
 
 
 def test_a_head_for_another_clip_is_refused(tmp_path) -> None:
@@ -149,3 +224,5 @@ def test_a_head_for_another_clip_is_refused(tmp_path) -> None:
     save_second_head(tmp_path / "head.pth", dimensions=12)
     with pytest.raises(WeightsError, match=r"12 numbers.*makes 24"):
         AestheticJudge(tmp_path / "clip", tmp_path / "head.pth")
+    with pytest.raises(WeightsError, match=r"12 numbers.*makes 24"):
+        AestheticHead.read(tmp_path / "head.pth").score(np.ones((2, 24)))
