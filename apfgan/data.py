@@ -162,7 +162,7 @@ def check_dataset(data: Path, classes: Classes, *, visit: Callable[[np.ndarray],
     hashes: dict[str, PairHashes] = {}
     single_class: dict[int, tuple[str, ...]] = {}
     with progress.task("check", len(pairs) + len(test), unit="files") as task:
-        examined = _in_threads(partial(_examine_pair, classes=classes, keep_photo=visit is not None), pairs)
+        examined = in_threads(partial(_examine_pair, classes=classes, keep_photo=visit is not None), pairs)
         for pair, found in zip(pairs, examined, strict=True):
             problems += found.problems
             if found.counted is not None:
@@ -174,7 +174,7 @@ def check_dataset(data: Path, classes: Classes, *, visit: Callable[[np.ndarray],
                 if visit is not None and found.photo is not None:
                     visit(found.photo)
             task.advance()
-        for counted, test_problems in _in_threads(partial(_examine_label_map, classes=classes), test):
+        for counted, test_problems in in_threads(partial(_examine_label_map, classes=classes), test):
             problems += test_problems
             if counted is not None:
                 test_counts.add(counted)
@@ -191,13 +191,35 @@ def check_dataset(data: Path, classes: Classes, *, visit: Callable[[np.ndarray],
 
 def check_label_maps(paths: Sequence[Path], classes: Classes) -> None:
     """Decode every label map and raise one `DataError` for all that cannot be used."""
-    examined = _in_threads(partial(_examine_label_map, classes=classes), paths)
+    examined = in_threads(partial(_examine_label_map, classes=classes), paths)
     _raise([problem for _, problems in examined for problem in problems])
 
 
 def read_photos(paths: Iterable[Path]) -> Iterator[np.ndarray]:
     """The photos in `paths`, uint8 (H, W, 3), in order; a few are decoded ahead."""
-    return _in_threads(read_photo, paths)
+    return in_threads(read_photo, paths)
+
+
+def read_pair(pair: Pair, classes: Classes) -> tuple[np.ndarray, np.ndarray]:
+    """A photo, uint8 (H, W, 3), and its label map, (H, W) ids; raises `DataError` for what cannot be read, or not of one size."""
+    photo, label_map = read_photo(pair.photo), read_label_map(pair.label_map, classes)
+    _check_sizes(pair, photo.shape, label_map.shape)
+    return photo, label_map
+
+
+def in_threads(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Generator[_Result, None, None]:
+    """`work` of each item, in order, computed a bounded number of items ahead; stopping early abandons the rest."""
+    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="data")
+    pending: deque[Future[_Result]] = deque()
+    try:
+        for item in items:
+            pending.append(pool.submit(work, item))
+            if len(pending) > 4 * _THREADS:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 class TrainingPairs:
@@ -243,14 +265,14 @@ class TrainingPairs:
         size = min(batch, len(self))
         chosen = [order[start : start + size][rows] for start in range(skip * size, self.batch_count(batch) * size, size)]
         wanted = [index for members in chosen for index in members]
-        with closing(_in_threads(partial(self._sample, epoch, seed=seed), wanted)) as samples:
+        with closing(in_threads(partial(self._sample, epoch, seed=seed), wanted)) as samples:
             for members in chosen:
                 photos, label_maps, stems = zip(*islice(samples, len(members)), strict=True)
                 yield Batch(np.stack(photos), np.stack(label_maps), stems)
 
     def _sample(self, epoch: int, index: int, *, seed: int) -> tuple[np.ndarray, np.ndarray, str]:
         pair, config = self.pairs[index], self.config
-        photo, label_map = _read_pair(pair, config.label_classes)
+        photo, label_map = read_pair(pair, config.label_classes)
         width, height = load_size((photo.shape[1], photo.shape[0]), config)
         draw = _generator(seed, epoch, 1 + index)
         x, y = int(draw.integers(0, width - config.width, endpoint=True)), int(draw.integers(0, height - config.height, endpoint=True))
@@ -295,6 +317,24 @@ def spread(items: Sequence[_Item], most: int | None) -> list[_Item]:
     return [items[position] for position in np.linspace(0, len(items) - 1, most).round().astype(int)]
 
 
+def hold_out(pairs: Sequence[Pair], share: float) -> tuple[list[Pair], list[Pair]]:
+    """The pairs to learn from and about `share` of them to be judged by, both in order.
+
+    A hash of a pair's name decides, so that neither order nor more pairs change who is held out. At least one of two or more pairs is held
+    out unless `share` is 0, and at least one is left: the first and the last by their hashes.
+    """
+    by_hash = sorted(pairs, key=_lot)
+    most = len(pairs) - 1 if share > 0 else 0
+    count = min(max(1, sum(_lot(pair) < share for pair in pairs)), most)
+    held = {pair.stem for pair in by_hash[:count]}
+    return [pair for pair in pairs if pair.stem not in held], [pair for pair in pairs if pair.stem in held]
+
+
+def _lot(pair: Pair) -> float:
+    """A number in [0, 1) that follows from the pair's name alone."""
+    return int(hash_value(ascii(_normal(pair.stem)))[:12], 16) / 16**12
+
+
 def hash_label_maps(paths: Iterable[Path]) -> str:
     """Hash of a set of label maps: of each one's name and bytes, whatever their folder and order."""
     return _hash_named_files(paths)
@@ -309,7 +349,7 @@ def hash_pairs(pairs: Sequence[Pair], *, progress: Progress = SILENT) -> dict[st
     """The hashes of the files of each pair, by its stem: everything is read, nothing is decoded."""
     with progress.task("read the data", len(pairs), unit="pairs") as task:
         hashes = {}
-        found = _in_threads(lambda pair: PairHashes(_hash_content(pair.photo), _hash_content(pair.label_map)), pairs)
+        found = in_threads(lambda pair: PairHashes(_hash_content(pair.photo), _hash_content(pair.label_map)), pairs)
         for pair, of_pair in zip(pairs, found, strict=True):
             hashes[pair.stem] = of_pair
             task.advance()
@@ -324,7 +364,7 @@ def set_hashes(hashes: Mapping[str, PairHashes]) -> PairHashes:
 
 def _hash_named_files(paths: Iterable[Path]) -> str:
     named = list(paths)
-    return _hash_named(zip((path.stem for path in named), _in_threads(_hash_content, named), strict=True))
+    return _hash_named(zip((path.stem for path in named), in_threads(_hash_content, named), strict=True))
 
 
 def _hash_content(path: Path) -> str:
@@ -339,27 +379,6 @@ def _hash_named(named: Iterable[tuple[str, str]]) -> str:
 def _generator(seed: int, epoch: int, purpose: int) -> np.random.Generator:
     """Draws that follow from these three numbers only: nothing needs saving for a killed training to go on alike."""
     return np.random.default_rng([seed % 2**64, epoch, purpose])
-
-
-def _in_threads(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Generator[_Result, None, None]:
-    """`work` of each item, in order, computed a bounded number of items ahead; stopping early abandons the rest."""
-    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="data")
-    pending: deque[Future[_Result]] = deque()
-    try:
-        for item in items:
-            pending.append(pool.submit(work, item))
-            if len(pending) > 4 * _THREADS:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _read_pair(pair: Pair, classes: Classes) -> tuple[np.ndarray, np.ndarray]:
-    photo, label_map = read_photo(pair.photo), read_label_map(pair.label_map, classes)
-    _check_sizes(pair, photo.shape, label_map.shape)
-    return photo, label_map
 
 
 def _check_sizes(pair: Pair, photo: tuple[int, ...], label_map: tuple[int, ...]) -> None:

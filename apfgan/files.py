@@ -11,8 +11,10 @@ import io
 import json
 import os
 import secrets
+import socket
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -51,6 +53,29 @@ def remove_temporaries(folder: Path) -> None:
     """Delete what killed writers left anywhere below `folder`. Only for whoever is the one writer there."""
     for temporary in folder.rglob(".*.tmp"):
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Hold `folder`, made if need be, for writing; raises `EnvironmentProblem` that names the process that holds it already.
+
+    The system drops the lock with the process, however it ends, so none goes stale. The file `lock` in the folder stays.
+    """
+    with ExitStack() as held:
+        try:
+            _make_folder(folder)
+            file = held.enter_context((folder / "lock").open("a+", encoding="utf-8"))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            file.flush()
+        except BlockingIOError as error:
+            file.seek(0)
+            holder = file.read() or "another process"
+            raise EnvironmentProblem(f"{folder} is being written by {holder}. Wait for it or stop it; what it did so far is kept.") from error
+        except OSError as error:
+            raise EnvironmentProblem(f"cannot write in {folder}: {error.strerror}. Check the folder's permissions and its disk.") from error
+        yield
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -4,22 +4,18 @@ The file is replaced as a whole: after every epoch, every few minutes within one
 and the data that it belongs to, and a hash of all that it holds. No random state is in it, for every draw follows from its place.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 from pydantic import TypeAdapter
-from safetensors import SafetensorError, safe_open
 
 from apfgan.config import Config, build_config, differing_settings
 from apfgan.errors import UsageError, WeightsError
-from apfgan.files import hash_value, write_bytes
 from apfgan.runs import Run
+from apfgan.sealed import read_sealed, write_sealed
 
 _FORMAT = 2
 
@@ -61,11 +57,7 @@ def kept_state_path(run: Run, epoch: int) -> Path:
 
 def save_state(path: Path, state: TrainingState, *, config: Config, data: str) -> None:
     """Write `state` to `path`, durably. `config` is the run's, `data` the fingerprint of the training pairs."""
-    arrays = {name: np.asarray(array, order="C") for name, array in state.arrays.items()}
-    header = {"format": _FORMAT, "position": asdict(state.position), "data": data, "config": _shaping(config)}
-    header["sha256"] = _hash(header, arrays)
-    # One entry, because safetensors writes several in any order: so equal states are equal files.
-    write_bytes(path, safetensors.numpy.save(arrays, metadata={"training": json.dumps(header)}))
+    write_sealed(path, state.arrays, {"format": _FORMAT, "position": asdict(state.position), "data": data, "config": _shaping(config)})
 
 
 def load_state(run: Run, *, data: str) -> TrainingState | None:
@@ -122,18 +114,14 @@ _ANEW = "or train anew with another --run. The checkpoints beside it are unharme
 def _read(path: Path) -> tuple[TrainingState, Config, str]:
     """The state in a file, with the settings and the fingerprint of the data that it belongs to."""
     try:
-        with safe_open(path, framework="numpy") as file:
-            header = json.loads((file.metadata() or {})["training"])
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        arrays, header = read_sealed(path)
         if header["format"] != _FORMAT:
             raise WeightsError(
                 f"{path} was written by another version of this program (format {header['format']}, expected {_FORMAT}). Use that one."
             )
-        if header.pop("sha256") != _hash(header, arrays):
-            raise ValueError("it is not what was saved")
         state = TrainingState(_POSITION.validate_python(header["position"]), arrays)
         return state, build_config(header["config"]), str(header["data"])
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} is damaged ({error}). Restore it from a copy, {_ANEW}.") from error
 
 
@@ -144,12 +132,3 @@ def _shaping(config: Config) -> dict[str, dict[str, Any]]:
     """The settings on which weights depend, as JSON can hold them."""
     sections = {name: values for name, values in asdict(config).items() if name != "output"}
     return {name: {key: value for key, value in values.items() if value is not None} for name, values in sections.items()}
-
-
-def _hash(header: Mapping[str, object], arrays: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 of everything, for a flipped bit loads without a word."""
-    digest = hashlib.sha256(hash_value(header).encode())
-    for name in sorted(arrays):
-        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}\n".encode())
-        digest.update(arrays[name].data)
-    return digest.hexdigest()
