@@ -7,12 +7,8 @@
 N images, H×W pixels; photos of a batch are float32 (N, 3, H, W) in [-1, 1], label maps are integer (N, H, W) ids. Numpy only.
 """
 
-import os
-import re
-import unicodedata
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -25,28 +21,19 @@ import numpy as np
 from apfgan.config import DataConfig
 from apfgan.errors import DataError
 from apfgan.files import hash_bytes, hash_value
+from apfgan.folders import Problem, first_of_each_name, normal_name, raise_problems, regular_files, visible_entries
+from apfgan.image_sets import StoredImage, hash_images, hash_named
 from apfgan.images import decode_label_map, decode_photo, read_content, read_label_map, read_photo, resize_label_map, resize_photo, shown
 from apfgan.labels import Classes
 from apfgan.progress import SILENT, Progress
 from apfgan.single_class import SingleClassPhotos, only_class
+from apfgan.threads import in_threads
 
 _PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
 _LABEL_SUFFIXES = (".png",)
-_PROBLEMS_SHOWN = 20
-_THREADS = min(8, os.cpu_count() or 1)  # Pillow lets other threads run while it decodes
 _INTENSITIES = (np.arange(256, dtype=np.float32) / np.float32(255) - np.float32(0.5)) / np.float32(0.5)
 
 _Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
-
-
-class Problem(NamedTuple):
-    """Something that makes a data set unusable."""
-
-    path: Path
-    """The file or folder that it is about."""
-    message: str
-    """What is wrong, and what to do; does not repeat the path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +96,7 @@ class DataReport:
 
     def raise_problems(self) -> None:
         """Raise a `DataError` if there are problems: it counts them all and shows the first 20."""
-        _raise(self.problems)
+        raise_problems(self.problems)
 
 
 def find_pairs(data: Path) -> list[Pair]:
@@ -118,21 +105,21 @@ def find_pairs(data: Path) -> list[Pair]:
     Raises `DataError` that collects every missing partner, doubtful name and unreadable entry.
     """
     pairs, problems = _scan_pairs(data)
-    _raise(problems)
+    raise_problems(problems)
     return pairs
 
 
 def find_photos(folder: Path) -> list[Path]:
     """The photos in `folder`, in natural order; raises `DataError` with every entry that cannot be one, or when there are none."""
     photos, problems = _scan(folder, "photo", _PHOTO_SUFFIXES)
-    _raise(problems)
+    raise_problems(problems)
     return photos
 
 
 def find_label_maps(folder: Path) -> list[Path]:
     """The label maps in `folder`, in natural order; raises `DataError` with every entry that cannot be one, or when there are none."""
     label_maps, problems = _scan(folder, "label map", _LABEL_SUFFIXES)
-    _raise(problems)
+    raise_problems(problems)
     return label_maps
 
 
@@ -192,7 +179,7 @@ def check_dataset(data: Path, classes: Classes, *, visit: Callable[[np.ndarray],
 def check_label_maps(paths: Sequence[Path], classes: Classes) -> None:
     """Decode every label map and raise one `DataError` for all that cannot be used."""
     examined = in_threads(partial(_examine_label_map, classes=classes), paths)
-    _raise([problem for _, problems in examined for problem in problems])
+    raise_problems([problem for _, problems in examined for problem in problems])
 
 
 def read_photos(paths: Iterable[Path]) -> Iterator[np.ndarray]:
@@ -207,21 +194,6 @@ def read_pair(pair: Pair, classes: Classes) -> tuple[np.ndarray, np.ndarray]:
     return photo, label_map
 
 
-def in_threads(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Generator[_Result, None, None]:
-    """`work` of each item, in order, computed a bounded number of items ahead; stopping early abandons the rest."""
-    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="data")
-    pending: deque[Future[_Result]] = deque()
-    try:
-        for item in items:
-            pending.append(pool.submit(work, item))
-            if len(pending) > 4 * _THREADS:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
 class TrainingPairs:
     """The training set without what `data.exclude` names, as shuffled batches of resized, cropped and mirrored pairs."""
 
@@ -232,8 +204,8 @@ class TrainingPairs:
         """
         if not pairs:
             raise DataError("there are no training pairs: put photos into DATA/train/imgs and their label maps into DATA/train/labels")
-        by_name = {_normal(pair.stem): pair for pair in pairs}
-        excluded = {_normal(name): name for name in config.exclude}
+        by_name = {normal_name(pair.stem): pair for pair in pairs}
+        excluded = {normal_name(name): name for name in config.exclude}
         self.pairs = tuple(pair for name, pair in by_name.items() if name not in excluded)
         if not self.pairs:
             raise DataError(f"data.exclude names all {len(pairs)} training pairs: there is nothing left to train on")
@@ -332,17 +304,17 @@ def hold_out(pairs: Sequence[Pair], share: float) -> tuple[list[Pair], list[Pair
 
 def _lot(pair: Pair) -> float:
     """A number in [0, 1) that follows from the pair's name alone."""
-    return int(hash_value(ascii(_normal(pair.stem)))[:12], 16) / 16**12
+    return int(hash_value(ascii(normal_name(pair.stem)))[:12], 16) / 16**12
 
 
 def hash_label_maps(paths: Iterable[Path]) -> str:
     """Hash of a set of label maps: of each one's name and bytes, whatever their folder and order."""
-    return _hash_named_files(paths)
+    return hash_images(map(StoredImage, paths))
 
 
 def hash_photos(paths: Iterable[Path]) -> str:
     """Hash of a set of photos: of each one's name and bytes, whatever their folder and order."""
-    return _hash_named_files(paths)
+    return hash_images(map(StoredImage, paths))
 
 
 def hash_pairs(pairs: Sequence[Pair], *, progress: Progress = SILENT) -> dict[str, PairHashes]:
@@ -359,21 +331,11 @@ def hash_pairs(pairs: Sequence[Pair], *, progress: Progress = SILENT) -> dict[st
 def set_hashes(hashes: Mapping[str, PairHashes]) -> PairHashes:
     """What `hash_photos` and `hash_label_maps` give for the pairs that `hashes` lists by stem."""
     photos, label_maps = ([(stem, found[side]) for stem, found in hashes.items()] for side in (0, 1))
-    return PairHashes(_hash_named(photos), _hash_named(label_maps))
-
-
-def _hash_named_files(paths: Iterable[Path]) -> str:
-    named = list(paths)
-    return _hash_named(zip((path.stem for path in named), in_threads(_hash_content, named), strict=True))
+    return PairHashes(hash_named(photos), hash_named(label_maps))
 
 
 def _hash_content(path: Path) -> str:
     return hash_bytes(read_content(path))
-
-
-def _hash_named(named: Iterable[tuple[str, str]]) -> str:
-    # ascii() also takes names whose bytes are no text.
-    return hash_value(sorted([ascii(_normal(stem)), content] for stem, content in named))
 
 
 def _generator(seed: int, epoch: int, purpose: int) -> np.random.Generator:
@@ -394,8 +356,8 @@ def _scan_pairs(data: Path) -> tuple[list[Pair], list[Problem]]:
     photos, photo_problems = _scan(data / "train" / "imgs", "photo", _PHOTO_SUFFIXES)
     label_maps, label_problems = _scan(data / "train" / "labels", "label map", _LABEL_SUFFIXES)
     problems = photo_problems + label_problems
-    photo_of = {_normal(path.stem): path for path in photos}
-    label_map_of = {_normal(path.stem): path for path in label_maps}
+    photo_of = {normal_name(path.stem): path for path in photos}
+    label_map_of = {normal_name(path.stem): path for path in label_maps}
     if photos and label_maps:
         for name, path in photo_of.items():
             if name not in label_map_of:
@@ -409,44 +371,20 @@ def _scan_pairs(data: Path) -> tuple[list[Pair], list[Problem]]:
 def _scan(folder: Path, kind: str, suffixes: tuple[str, ...]) -> tuple[list[Path], list[Problem]]:
     """The usable files of a folder in natural order, and what is wrong with the others. Hidden files (temporaries too) do not count."""
     try:
-        entries = sorted((entry for entry in folder.iterdir() if not entry.name.startswith(".")), key=_natural)
+        entries = [entry for entry in visible_entries(folder) if entry.suffix.lower() in _PHOTO_SUFFIXES]
     except OSError as error:
         return [], [Problem(folder, f"cannot be listed: {error.strerror}; a data set needs train/imgs, train/labels and, to generate, test/labels")]
-    files: list[Path] = []
-    problems: list[Problem] = []
-    first_with: dict[str, Path] = {}
-    for entry in entries:
-        suffix = entry.suffix.lower()
-        if suffix not in _PHOTO_SUFFIXES:
-            continue
-        if not entry.is_file():
-            problems.append(Problem(entry, "is not a file (a folder, a pipe, or a link that leads nowhere); remove it"))
-        elif suffix not in suffixes:
-            problems.append(Problem(entry, "is a JPEG: label maps must be PNG, because JPEG changes the ids along every class edge"))
-        elif (first := first_with.setdefault(_normal(entry.stem).casefold(), entry)) is not entry:
-            problems.append(Problem(entry, f"has the same name as {shown(first)}, but for letter case or suffix; rename or remove one"))
-        else:
-            files.append(entry)
+    files, problems = regular_files(entries)
+    problems += [
+        Problem(file, "is a JPEG: label maps must be PNG, because JPEG changes the ids along every class edge")
+        for file in files
+        if file.suffix.lower() not in suffixes
+    ]
+    files, twins = first_of_each_name([file for file in files if file.suffix.lower() in suffixes], lambda file: file)
+    problems += twins
     if not files and not problems:
         problems.append(Problem(folder, f"holds no {kind} ({', '.join(suffixes)})"))
     return files, problems
-
-
-def _natural(path: Path) -> tuple[list[str | int], str]:
-    parts = re.split(r"([0-9]+)", path.name)
-    return [int(part) if index % 2 else part for index, part in enumerate(parts)], path.name
-
-
-def _normal(stem: str) -> str:
-    """The name by which partners find each other: file systems store accents composed or decomposed."""
-    return unicodedata.normalize("NFC", stem)
-
-
-def _raise(problems: Sequence[Problem]) -> None:
-    if problems:
-        listed = "\n".join(f"  {shown(path)}: {message}" for path, message in problems[:_PROBLEMS_SHOWN])
-        more = f"\n  ... and {len(problems) - _PROBLEMS_SHOWN} more" if len(problems) > _PROBLEMS_SHOWN else ""
-        raise DataError(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in the data:\n{listed}{more}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -504,7 +442,7 @@ def _examine_pair(pair: Pair, *, classes: Classes, keep_photo: bool) -> _Examine
         try:
             _check_sizes(pair, photo.shape, label_map.shape)
         except DataError as error:
-            problems.append(_problem(pair.photo, error))
+            problems.append(Problem.of(pair.photo, error))
     return _Examined(
         counted=None if label_map is None else _count(label_map, classes),
         only_class=None if label_map is None else only_class(label_map, classes),
@@ -526,13 +464,9 @@ def _examine(path: Path, decode: Callable[[bytes, str], np.ndarray], problems: l
         content = read_content(path)
         return decode(content, shown(path)), hash_bytes(content)
     except DataError as error:
-        problems.append(_problem(path, error))
+        problems.append(Problem.of(path, error))
         return None, ""
 
 
 def _count(label_map: np.ndarray, classes: Classes) -> _Counted:
     return _Counted(label_map.shape, np.bincount(label_map.ravel(), minlength=len(classes)))
-
-
-def _problem(path: Path, error: DataError) -> Problem:
-    return Problem(path, str(error).removeprefix(f"{shown(path)}: "))

@@ -1,15 +1,19 @@
 """Where image files become arrays and back: photos, label maps and the generator's JPEGs.
 
 Photos are uint8 (H, W, 3) RGB; label maps are integer arrays (H, W) of class ids. What cannot be read as one of these is refused with a
-`DataError` that names the file and the reason; nothing is padded, rotated, clipped or guessed (spec: data, "Traps").
+`DataError` that names the file and the reason; nothing is padded, rotated, clipped or guessed (spec: data, "Traps"), unless it is asked to
+be converted as the libraries do with whose numbers others are compared (spec: metrics, 2.1).
 """
 
 import io
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 
 from apfgan.errors import DataError
 from apfgan.labels import Classes
@@ -17,31 +21,108 @@ from apfgan.labels import Classes
 PIXEL_LIMIT = 2**26
 """Largest image that is decoded (8192x8192). A PNG of 48 kB can claim 400 million pixels; Pillow's own guard stays on behind this one."""
 
+_PHOTO_FORMATS = {"JPEG": "JPEG", "PNG": "PNG", "BMP": "BMP", "PPM": "PGM, PPM", "TIFF": "TIFF", "WEBP": "WebP"}
+"""Pillow's names of the formats of photos, as people call them. A camera's MPO counts as JPEG, of which its first picture is one."""
+_LABEL_FORMATS = {name: name for name in ("JPEG", "PNG")}
+_CONVERT = ", or read it as pytorch-fid and clean-fid do: --convert"
+_DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 _ORIENTATION = 0x0112
 _OFFENDERS_SHOWN = 8
+_SUBSAMPLINGS = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How a file stores its pixels: what it cost them."""
+
+    format: str
+    """Pillow's name of the format."""
+    quality: int | None = None
+    """Of a JPEG: the quality, 1..100, at which Pillow writes the same quantisation tables; None: tables of another program."""
+    subsampling: str | None = None
+    """Of a JPEG: how its colours were thinned out (`4:2:0`), `none` where there is nothing to thin out (grey), `other`."""
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """As JSON, for protocols: what a format does not have is left out, and unknown tables are `custom`."""
+        if self.format != "JPEG":
+            return {"format": self.format}
+        return asdict(self) | {"quality": self.quality or "custom"}
+
+    def __str__(self) -> str:
+        if self.format != "JPEG":
+            return self.format
+        return f"JPEG ({f'quality {self.quality}' if self.quality else 'custom tables'}, {self.subsampling})"
 
 
 def read_photo(path: Path) -> np.ndarray:
-    """The photo in a JPEG or PNG file, uint8 (H, W, 3) RGB.
+    """The photo in a file, uint8 (H, W, 3) RGB: JPEG, PNG, BMP, PGM, PPM, TIFF or WebP, whatever its name says.
 
     Grey and palette images become RGB, an alpha channel is dropped where it hides nothing. Raises `DataError` for a file that is damaged,
-    transparent, rotated by EXIF, CMYK or of more than 8 bits of grey.
+    transparent, rotated by EXIF, animated, CMYK or of more than 8 bits of grey.
     """
     return decode_photo(read_content(path), shown(path))
 
 
-def decode_photo(content: bytes, source: str) -> np.ndarray:
-    """The same from the file's bytes; `source` names them in errors."""
-    image: Image.Image = _decode(content, source)
-    if image.mode.startswith("I"):
-        raise DataError(f"{source}: this is a {image.mode} image (16-bit grey), a label map perhaps; a photo needs 8-bit RGB")
+def decode_photo(content: bytes, source: str, *, convert: bool = False) -> np.ndarray:
+    """The same from the file's bytes; `source` names them in errors.
+
+    `convert` takes what Pillow's `convert("RGB")` makes of the file, as pytorch-fid and clean-fid do: deep grey saturates, alpha is dropped,
+    EXIF is ignored, of an animation the first picture counts. Damaged files are refused all the same.
+    """
+    return decode_stored(content, source, convert=convert)[0]
+
+
+def decode_stored(content: bytes, source: str, *, convert: bool = False) -> tuple[np.ndarray, Encoding]:
+    """What `decode_photo` gives, and how the file stores it."""
+    image = _decode(content, source, _PHOTO_FORMATS, any_orientation=convert, remedy=_CONVERT)
+    encoding = _encoding(image)
+    if not convert:
+        _refuse_doubtful(image, source)
+    # Of a palette the transparency is not asked for; Pillow warns where it drops it.
+    image.info.pop("transparency", None)
+    try:
+        return np.asarray(image.convert("RGB")), encoding
+    except ValueError as error:
+        raise DataError(f"{source}: {error}; save it as RGB") from error
+
+
+def _refuse_doubtful(image: ImageFile.ImageFile, source: str) -> None:
+    """Raise `DataError` if `image` means more than its RGB values say."""
+    if image.mode in _DEEP_MODES:
+        raise DataError(f"{source}: this is a {image.mode} image (more than 8 bits of grey), a label map perhaps; save photos as 8-bit RGB{_CONVERT}")
     if image.mode == "CMYK":
-        raise DataError(f"{source}: this is a CMYK image, whose colours depend on a printing profile; convert it to RGB with a tool that knows it")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        if image.getchannel("A").getextrema() != (255, 255):
-            raise DataError(f"{source}: parts of this photo are transparent and have no colour of their own; save it without alpha")
-    return np.asarray(image.convert("RGB"))
+        raise DataError(
+            f"{source}: this is a CMYK image, whose colours depend on a printing profile; convert it to RGB with a tool that knows it{_CONVERT}"
+        )
+    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+        raise DataError(f"{source}: this is an animation of {getattr(image, 'n_frames', 1)} pictures; save the one that is meant{_CONVERT}")
+    if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
+        raise DataError(f"{source}: parts of this photo are transparent and have no colour of their own; save it without alpha{_CONVERT}")
+
+
+def _encoding(image: ImageFile.ImageFile) -> Encoding:
+    if not isinstance(image, JpegImagePlugin.JpegImageFile):
+        return Encoding(image.format or "")
+    grey = len(image.layer) == 1
+    subsampling = "none" if grey else _SUBSAMPLINGS.get(JpegImagePlugin.get_sampling(image), "other")
+    return Encoding("JPEG", _qualities("L" if grey else "RGB").get(_tables(image)), subsampling)
+
+
+@cache
+def _qualities(mode: str) -> dict[tuple[tuple[int, ...], ...], int]:
+    """The quality at which Pillow writes these quantisation tables into a JPEG of this mode."""
+    found = {}
+    for quality in range(1, 101):
+        buffer = io.BytesIO()
+        Image.new(mode, (1, 1)).save(buffer, "JPEG", quality=quality)
+        with JpegImagePlugin.JpegImageFile(io.BytesIO(buffer.getvalue())) as written:
+            found[_tables(written)] = quality
+    return found
+
+
+def _tables(image: JpegImagePlugin.JpegImageFile) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(table) for _, table in sorted(image.quantization.items()))
 
 
 def read_label_map(path: Path, classes: Classes) -> np.ndarray:
@@ -55,7 +136,7 @@ def read_label_map(path: Path, classes: Classes) -> np.ndarray:
 
 def decode_label_map(content: bytes, source: str, classes: Classes) -> np.ndarray:
     """The same from the file's bytes; `source` names them in errors."""
-    image = _decode(content, source)
+    image = _decode(content, source, _LABEL_FORMATS)
     if image.format != "PNG":
         raise DataError(f"{source}: a {image.format} label map has wrong ids along every class edge; export it again as PNG")
     bits = content[24]  # PNG's IHDR: Pillow keeps only the high byte of 16-bit colour, and stretches 2- and 4-bit grey to 0..255
@@ -91,7 +172,7 @@ def encode_jpeg(image: np.ndarray, *, quality: int, subsampling: Literal["4:4:4"
 
 def decode_jpeg(content: bytes) -> np.ndarray:
     """The pixels of a JPEG file, uint8 (H, W, 3) RGB: what whoever opens it will see."""
-    return np.asarray(_decode(content, "JPEG data").convert("RGB"))
+    return np.asarray(_decode(content, "JPEG data", {"JPEG": "JPEG"}).convert("RGB"))
 
 
 def encode_png(image: np.ndarray) -> bytes:
@@ -118,20 +199,20 @@ def read_content(path: Path) -> bytes:
         raise DataError(f"{source}: cannot be read: {error.strerror}") from error
 
 
-def _decode(content: bytes, source: str) -> ImageFile.ImageFile:
-    """The image, loaded. `source` names it in errors."""
+def _decode(content: bytes, source: str, formats: Mapping[str, str], *, any_orientation: bool = False, remedy: str = "") -> ImageFile.ImageFile:
+    """The image, loaded. `source` names it in errors; `formats` are Pillow's names of those that may be, each as people call it."""
     if not content:
         raise DataError(f"{source}: the file is empty; copy it again or take the pair out")
     try:
-        image = Image.open(io.BytesIO(content), formats=("JPEG", "PNG"))
+        image = Image.open(io.BytesIO(content), formats=list(formats))
         if image.width * image.height > PIXEL_LIMIT:
             raise Image.DecompressionBombError(f"{image.width}x{image.height} is more than the {PIXEL_LIMIT} pixels allowed")
         if image.format == "PNG":
             Image.open(io.BytesIO(content), formats=("PNG",)).verify()  # checksums: loading alone does not look at them
+        orientation = 1 if any_orientation else image.getexif().get(_ORIENTATION, 1)  # of a TIFF, loading drops it
         image.load()
-        orientation = image.getexif().get(_ORIENTATION, 1)
     except UnidentifiedImageError as error:
-        raise DataError(f"{source}: this is neither a JPEG nor a PNG file, whatever its name says") from error
+        raise DataError(f"{source}: this is none of {', '.join(formats.values())}, whatever its name says") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{source}: a decompression bomb? {error}") from error
     except MemoryError:
@@ -141,7 +222,7 @@ def _decode(content: bytes, source: str) -> ImageFile.ImageFile:
     if orientation not in (0, 1):  # 0 is "not set"
         raise DataError(
             f"{source}: its EXIF orientation is {orientation}, which turns the photo but not the label map; "
-            "turn the pixels themselves and remove the tag"
+            f"turn the pixels themselves and remove the tag{remedy}"
         )
     return image
 
