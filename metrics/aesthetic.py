@@ -16,7 +16,7 @@ import numpy as np
 from apfgan.errors import DataError, WeightsError
 from apfgan.files import hash_file
 from metrics.inference import read_state
-from metrics.vision_features import CLIP_EMBEDDING, VisionNetwork
+from metrics.vision_features import CLIP_EMBEDDING, VisionJudge
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,21 +87,21 @@ class EmbeddingJudge:
 
         Raises `WeightsError` when it does not load, or wants images of another size than 224.
         """
-        self._network = VisionNetwork(clip, CLIP_EMBEDDING, device=device, batch=batch)
+        self._judge = VisionJudge(clip, CLIP_EMBEDDING, device=device, batch=batch)
 
     @property
     def identity(self) -> Mapping[str, Any]:
         """Hashes of CLIP's files, and the geometry; nothing of the head."""
-        return self._network.identity
+        return self._judge.identity
 
     @property
     def dimensions(self) -> int:
         """Length D of an embedding: what a head has to be made for."""
-        return self._network.dimensions
+        return self._judge.dimensions
 
     def observe(self, images: np.ndarray, label_maps: np.ndarray) -> dict[str, np.ndarray]:
         """`embedding`, float32 (N, D), not normalised, of images uint8 (N, H, W, 3); the label maps are not looked at."""
-        return {"embedding": self._network.embed(images)}
+        return {"embedding": self._judge.observe_photos(list(images))}
 
 
 class AestheticJudge:

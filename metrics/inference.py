@@ -1,7 +1,8 @@
 """How judges run their networks: images as tensors, float32 arithmetic that is really float32, and weights files that are read whole."""
 
 import pickle
-from collections.abc import Iterator, Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,13 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 @contextmanager
 def exact_inference() -> Iterator[None]:
     """No gradients, and on CUDA neither TF32 nor kernels chosen by a benchmark: the same numbers on each run, close to a CPU's."""
-    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-        yield
+    chosen = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(chosen)
 
 
 def image_tensor(images: np.ndarray, device: str) -> torch.Tensor:
@@ -33,6 +39,23 @@ def normalise(images: torch.Tensor, mean: Sequence[float], std: Sequence[float])
     """(images - mean) / std, channel by channel, of images (N, 3, H, W)."""
     shape = (1, 3, 1, 1)
     return (images - images.new_tensor(mean).view(shape)) / images.new_tensor(std).view(shape)
+
+
+def in_batches(
+    images: Sequence[np.ndarray], prepare: Callable[[np.ndarray], torch.Tensor], look: Callable[[torch.Tensor], torch.Tensor], *, batch: int
+) -> np.ndarray:
+    """What `look` makes of images uint8 (H, W, 3), one row an image; they may differ in size where `prepare` makes them equal.
+
+    `prepare` turns one image into the network's input (3, h, w). `look` always gets `batch` of these, zeros at the end where there are fewer:
+    kernels are chosen by the shape of a batch, and so an image's numbers do not depend on how many others come with it.
+    """
+    rows = []
+    with exact_inference():
+        for start in range(0, len(images), batch):
+            inputs = torch.stack([prepare(image) for image in images[start : start + batch]])
+            filled = torch.cat([inputs, inputs.new_zeros(batch - len(inputs), *inputs.shape[1:])])
+            rows.append(look(filled)[: len(inputs)].cpu().numpy())
+    return np.concatenate(rows)
 
 
 def largest_logit(logits: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
@@ -51,6 +74,8 @@ def freeze(network: nn.Module, device: str) -> nn.Module:
 
 def read_state(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a `.pth` file, read without executing anything in it. Raises `WeightsError`."""
+    if is_torchscript(path):
+        raise WeightsError(f"{path} is a TorchScript network, as clean-fid's inception-2015-12-05.pt, and not a file of weights alone")
     try:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
@@ -62,6 +87,15 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
             f"{path} holds a {type(state).__name__} and not a dictionary of tensors; was the whole network saved instead of its weights?"
         )
     return state
+
+
+def is_torchscript(path: Path) -> bool:
+    """Whether the file is an archive of weights together with the program that uses them, which is run by PyTorch's own interpreter."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def load_state(network: nn.Module, state: dict[str, torch.Tensor], source: Path) -> None:

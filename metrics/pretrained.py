@@ -1,7 +1,8 @@
 """Networks of transformers from a folder or from the hub's cache: found, hashed, and loaded without a word and without the network."""
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,24 +38,58 @@ def pretrained_identity(folder: Path) -> dict[str, str]:
 
 
 def load_pretrained(kind: Any, folder: Path) -> Any:
-    """The network of class `kind` (one of transformers' models) in `folder`; raises `WeightsError` where it is not one, or lacks weights."""
+    """The network of class `kind` (one of transformers' models) in `folder`, in float32 whatever the file holds.
+
+    Raises `WeightsError` where it is not one, or lacks weights.
+    """
+    return _load(kind, folder, {}, fresh=None)
+
+
+def adapt_pretrained(kind: Any, folder: Path, names: Sequence[str], *, fresh: str) -> Any:
+    """The same network for classes of other `names`, to be fine-tuned.
+
+    Weights whose names begin with `fresh` may be missing or of another shape: they are drawn from torch's random numbers.
+    """
+    labels = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
+    return _load(kind, folder, labels | {"ignore_mismatched_sizes": True}, fresh=fresh)
+
+
+def _load(kind: Any, folder: Path, options: Mapping[str, Any], *, fresh: str | None) -> Any:
     _required_weights(folder)
+    _require_kind(kind, folder)
     try:
         with _silence():
-            # float32 said aloud: a file in half precision would otherwise be computed with in half precision.
-            network, report = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True, dtype=torch.float32)
+            network, report = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True, dtype=torch.float32, **options)
     except Exception as error:  # transformers raises anything from OSError to KeyError for files that are not what they say
         raise WeightsError(f"{folder} does not load as {kind.__name__}: {reason(error)}") from error
-    wrong = sorted(str(name) for name in (*report["missing_keys"], *report["mismatched_keys"]))
+    missing = {*report["missing_keys"], *(key if isinstance(key, str) else key[0] for key in report["mismatched_keys"])}
+    wrong = sorted(name for name in missing if fresh is None or not name.startswith(fresh))
     if wrong:
         more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-        raise WeightsError(f"{folder} lacks weights of {kind.__name__}: {', '.join(wrong[:5])}{more}. Was it trained for another task?")
+        raise WeightsError(
+            f"{folder} lacks weights of {kind.__name__}: {', '.join(wrong[:5])}{more}. Was it trained for another task? "
+            "A checkpoint of mmsegmentation or open_clip has to be converted to a model of transformers first, and saved by save_pretrained"
+        )
     return network
+
+
+def _require_kind(kind: Any, folder: Path) -> None:
+    """Compare what `config.json` says the network is; transformers itself would warn, and make up all weights."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        named = str(config["model_type"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{folder / 'config.json'} is no configuration of transformers ({reason(error)}); get it again") from error
+    wanted = kind.config_class
+    if named != wanted.model_type and wanted.base_config_key not in config:
+        raise WeightsError(f"{folder} holds a {named}, and {kind.__name__} is wanted: it is another network")
 
 
 def _required_weights(folder: Path) -> Path:
     if (weights := _weights_of(folder)) is None:
-        raise WeightsError(f"{folder} is no pretrained network: it needs config.json and {' or '.join(WEIGHT_FILES)}")
+        raise WeightsError(
+            f"{folder} is no pretrained network: that is a folder with config.json and {' or '.join(WEIGHT_FILES)}, as save_pretrained writes it"
+        )
     return weights
 
 

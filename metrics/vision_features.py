@@ -1,7 +1,7 @@
 """Vision transformers of the transformers library as feature networks, each with one pinned way of bringing an image before it.
 
-The geometry decides what such a network sees, and so the number: a recipe is not configurable, and judges record which one they used.
-Images are resized by Pillow on 8-bit values, as the authors of these measures do, and not by transformers' own processors.
+The geometry decides what such a network sees, and so the number: a recipe has no settings, and judges record which one they used. Images are
+resized by Pillow on 8-bit values, as the authors of these measures do, and not by transformers' own processors.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from transformers import CLIPVisionModelWithProjection, PreTrainedModel
+from torch import nn
+from torch.nn import functional
+from transformers import CLIPVisionModelWithProjection, Dinov2Model, PreTrainedModel
 
 from apfgan.errors import WeightsError
-from metrics.inference import exact_inference, freeze, image_tensor, normalise
+from metrics.inference import IMAGENET_MEAN, IMAGENET_STD, freeze, image_tensor, in_batches, normalise
 from metrics.pretrained import load_pretrained, pretrained_identity
+from metrics.reference import Reference
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -38,56 +41,74 @@ def crop_square(image: np.ndarray, side: int) -> np.ndarray:
     return resized[top : top + side, left : left + side]
 
 
+def _load_clip(folder: Path, side: int) -> PreTrainedModel:
+    network: PreTrainedModel = load_pretrained(CLIPVisionModelWithProjection, folder)
+    if network.config.image_size != side:
+        raise WeightsError(f"the CLIP in {folder} is made for images of {network.config.image_size} pixels, and {side} are wanted: it is another one")
+    return network
+
+
+def _load_dinov2(folder: Path, side: int) -> PreTrainedModel:
+    """DINOv2 with its positions (a square of 37 patches for 518 pixels) brought to `side` as the authors' own code brings them.
+
+    That stretches the square by (n + 0.1) / 37 for n patches, where transformers takes n / 37, and dgm-eval uses the authors' code.
+    """
+    network: PreTrainedModel = load_pretrained(Dinov2Model, folder)
+    embeddings, (had, wanted) = network.embeddings, (size // network.config.patch_size for size in (network.config.image_size, side))
+    if had != wanted:
+        first, others = embeddings.position_embeddings.detach().split([1, had * had], dim=1)
+        square = others.unflatten(1, (had, had)).permute(0, 3, 1, 2)
+        stretched = functional.interpolate(square, scale_factor=(wanted + 0.1) / had, mode="bicubic", align_corners=False)
+        embeddings.position_embeddings = nn.Parameter(torch.cat([first, stretched.permute(0, 2, 3, 1).flatten(1, 2)], dim=1))
+    return network
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
     """How images are brought before a network, and what is taken from it."""
 
     name: str
     """Name of the distance between its features; where there is none, of what it gives."""
-    network: type[PreTrainedModel]
-    trained_side: int
-    """`image_size` of the network; one that was made for another size is refused."""
+    load: Callable[[Path, int], PreTrainedModel]
+    """The network in a folder, for images of so many pixels a side; raises `WeightsError`."""
     side: int
-    """Height and width of what it is shown."""
+    """Height and width of what it is shown, in pixels."""
     square: Callable[[np.ndarray, int], np.ndarray]
     """Makes a square of an image: `squash` or `crop_square`."""
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     output: str
     """Field of the network's output, (N, D)."""
-    width: str
-    """Field of the network's configuration that holds D."""
 
 
 CLIP_EMBEDDING = Recipe(
-    name="clip-embedding",
-    network=CLIPVisionModelWithProjection,
-    trained_side=224,
-    side=224,
-    square=crop_square,
-    mean=CLIP_MEAN,
-    std=CLIP_STD,
-    output="image_embeds",
-    width="projection_dim",
-)
+    name="clip-embedding", load=_load_clip, side=224, square=crop_square, mean=CLIP_MEAN, std=CLIP_STD, output="image_embeds"
+)  # fmt: skip
 """What LAION's aesthetic heads score: OpenAI's own preprocessing (spec: metrics, 2.4)."""
 
+FD_DINOV2 = Recipe(
+    name="fd-dinov2", load=_load_dinov2, side=224, square=squash, mean=IMAGENET_MEAN, std=IMAGENET_STD, output="pooler_output"
+)  # fmt: skip
+"""FD-DINOv2 as dgm-eval has it (Stein et al. 2023): the class token behind the last norm, of facebook/dinov2-large."""
 
-class VisionNetwork:
-    """A pretrained network that is used by a recipe."""
+FD_CLIP = Recipe(
+    name="fd-clip", load=_load_clip, side=336, square=squash, mean=CLIP_MEAN, std=CLIP_STD, output="image_embeds"
+)  # fmt: skip
+"""The network and geometry of CMMD (Jayasumana et al. 2024), openai/clip-vit-large-patch14-336. Unlike there, the embedding keeps its length."""
+
+
+class VisionJudge:
+    """Observes `features` by a pretrained network that is used by a recipe: a `metrics.judges.FeatureJudge`."""
 
     def __init__(self, folder: Path, recipe: Recipe, *, device: str = "cpu", batch: int = 8) -> None:
         """`folder` holds the network (see `metrics.pretrained`); `batch` images go through it together.
 
         Raises `WeightsError` when it does not load, or is not of the recipe's kind and size.
         """
-        network = load_pretrained(recipe.network, folder)
-        if network.config.image_size != recipe.trained_side:
-            raise WeightsError(
-                f"the network in {folder} is made for images of {network.config.image_size} pixels, {recipe.name} wants one for {recipe.trained_side}"
-            )
-        self.dimensions: int = getattr(network.config, recipe.width)
-        """Length of an image's embedding."""
+        network = recipe.load(folder, recipe.side)
+        self.distance = recipe.name
+        self.dimensions: int = getattr(network.config, "projection_dim", network.config.hidden_size)
+        """Length D of an image's features."""
         self._network = freeze(network, device)
         self._recipe = recipe
         self._device = device
@@ -107,13 +128,18 @@ class VisionNetwork:
             "output": self._recipe.output,
         }
 
-    def embed(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
-        """The network's output float32 (N, D) of images uint8 (H, W, 3), which may differ in size."""
-        return np.concatenate([self._look(images[start : start + self._batch]) for start in range(0, len(images), self._batch)])
+    def observe(self, images: np.ndarray, label_maps: np.ndarray) -> dict[str, np.ndarray]:
+        """`features`, float32 (N, D), of images uint8 (N, H, W, 3); the label maps are not looked at."""
+        return {"features": self.observe_photos(list(images))}
 
-    def _look(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
-        squares = np.stack([self._recipe.square(image, self._recipe.side) for image in images])
-        with exact_inference():
-            pixels = normalise(image_tensor(squares, self._device), self._recipe.mean, self._recipe.std)
-            output: torch.Tensor = self._network(pixels)[self._recipe.output]
-        return output.cpu().numpy()
+    def observe_photos(self, photos: Sequence[np.ndarray]) -> np.ndarray:
+        """Features float32 (N, D) of photos uint8 (H, W, 3), each brought to a square from its own size."""
+        return in_batches(photos, self._prepare, lambda inputs: self._network(inputs)[self._recipe.output], batch=self._batch)
+
+    def fit_reference(self, features: np.ndarray) -> Reference:
+        """The reference from the photos' features (N, D)."""
+        return Reference.fit(features, distance=self.distance)
+
+    def _prepare(self, photo: np.ndarray) -> torch.Tensor:
+        square = self._recipe.square(photo, self._recipe.side)[np.newaxis]
+        return normalise(image_tensor(square, self._device), self._recipe.mean, self._recipe.std)[0]
