@@ -1,7 +1,8 @@
-"""Where the images of a candidate come from: so far a generator of this project, later anything that has a label map's stem."""
+"""Where the images of a candidate come from: a generator of this project, or files that anything made and named after the label maps."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,10 +11,16 @@ import numpy as np
 from apfgan.checkpoints import load_manifest, load_weights
 from apfgan.config import OutputConfig
 from apfgan.data import load_label_map
-from apfgan.images import decode_jpeg, encode_jpeg
+from apfgan.errors import DataError
+from apfgan.files import hash_bytes
+from apfgan.folders import normal_name
+from apfgan.image_sets import CheckedImages, StoredImage
+from apfgan.images import Encoding, decode_jpeg, decode_photo, encode_jpeg, read_label_map, resize_label_map, shown
+from apfgan.labels import Classes
 from apfgan.records import Candidate
 from apfgan.runs import Run
 from apfgan.sampling import NOISE_SCHEME, load_painter, sample, to_pixels
+from apfgan.threads import in_threads
 from selection.merging import average
 
 
@@ -27,7 +34,7 @@ class Drawn:
     pixels: np.ndarray
     """uint8 (H, W, 3)."""
     encoded: bytes
-    """The bytes that would be submitted; `pixels` is what they decode to."""
+    """The bytes that would be submitted, or that are there already; `pixels` is what they decode to."""
 
 
 class ImageSource(Protocol):
@@ -36,6 +43,10 @@ class ImageSource(Protocol):
     @property
     def identity(self) -> Mapping[str, Any]:
         """All that its images depend on besides the label maps, as JSON: content, never a path. Cheap: loads no weights."""
+
+    @property
+    def encoding(self) -> Mapping[str, Any]:
+        """How each image is stored when it is judged, as JSON (`apfgan.images.Encoding.record`): what it cost the pixels."""
 
     def draw(self, label_maps: Sequence[Path]) -> Iterator[Drawn]:
         """The images for these label maps, in their order."""
@@ -61,15 +72,80 @@ class GeneratorSource:
             "output": asdict(self.run.config.output),
         }
 
+    @property
+    def encoding(self) -> Mapping[str, Any]:
+        """The JPEG settings of the submission."""
+        return submitted_encoding(self.run.config.output)
+
     def draw(self, label_maps: Sequence[Path]) -> Iterator[Drawn]:
         """Images after the JPEG encoder of the submission: what is shipped is what is judged."""
         for stem, label_map, image in draw_images(self.run, self.candidate, label_maps, device=self.device):
             yield as_submitted(stem, label_map, image, self.run.config.output)
 
 
+@dataclass(frozen=True)
+class StoredSource:
+    """Images that something else made and stored, every one of them checked beforehand."""
+
+    checked: CheckedImages
+    """Images that have the stems of the label maps that will be asked for."""
+    classes: Classes
+    """What the label maps hold."""
+    reencode: OutputConfig | None = None
+    """The encoder of the submission, where the images are to pass it first; None: they are judged as they are stored."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """The images by name and content, how they are read, and the encoder that they pass."""
+        return {
+            "images": self.checked.key,
+            "read": "convert" if self.checked.convert else "strict",
+            "reencode": None if self.reencode is None else submitted_encoding(self.reencode),
+        }
+
+    @property
+    def encoding(self) -> Mapping[str, Any]:
+        """How they are stored, or the JPEG settings of the encoder that they pass."""
+        if self.reencode is not None:
+            return submitted_encoding(self.reencode)
+        assert self.checked.encoding is not None, "images that are stored in several ways have no encoding before they are encoded alike"
+        return self.checked.encoding.record
+
+    def draw(self, label_maps: Sequence[Path]) -> Iterator[Drawn]:
+        """The images of these label maps, a few read ahead, each label map brought to their size (pil-nearest).
+
+        Raises `DataError` for a label map without an image, and for an image that is not the one that was checked.
+        """
+        yield from in_threads(self._read, label_maps)
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, StoredImage]:
+        return {normal_name(image.stem): image for image in self.checked.images}
+
+    def _read(self, path: Path) -> Drawn:
+        image = self._by_name.get(normal_name(path.stem))
+        if image is None:
+            raise DataError(f"{shown(path)}: there is no image of this label map")
+        content, source = image.read(), shown(image.location)
+        if hash_bytes(content) != self.checked.hashes[image.stem]:
+            raise DataError(f"{source}: changed since it was checked; run the same command again when nothing writes there any more")
+        label_map = resize_label_map(read_label_map(path, self.classes), self.checked.size)
+        pixels = decode_photo(content, source, convert=self.checked.convert)
+        return Drawn(path.stem, label_map, pixels, content) if self.reencode is None else _encoded(path.stem, label_map, pixels, self.reencode)
+
+
+def submitted_encoding(output: OutputConfig) -> Mapping[str, Any]:
+    """How the images of a submission are stored, as JSON."""
+    return Encoding("JPEG", output.jpeg_quality, output.jpeg_subsampling).record
+
+
 def as_submitted(stem: str, label_map: np.ndarray, image: np.ndarray, output: OutputConfig) -> Drawn:
     """An image float32 (3, H, W) in [-1, 1] behind the encoder that every submitted image passes."""
-    encoded = encode_jpeg(to_pixels(image, rounding=output.rounding), quality=output.jpeg_quality, subsampling=output.jpeg_subsampling)
+    return _encoded(stem, label_map, to_pixels(image, rounding=output.rounding), output)
+
+
+def _encoded(stem: str, label_map: np.ndarray, pixels: np.ndarray, output: OutputConfig) -> Drawn:
+    encoded = encode_jpeg(pixels, quality=output.jpeg_quality, subsampling=output.jpeg_subsampling)
     return Drawn(stem, label_map, decode_jpeg(encoded), encoded)
 
 
