@@ -98,13 +98,15 @@ def check_finite(rows: np.ndarray, names: Sequence[str] | None = None) -> None:
 def _singular_values(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Singular values s of a matrix U s Vᵀ (n, r), and Σ_k U_ik² s_k for each row i.
 
-    Vectors come from the smaller Gram matrix; values are lengths of images of those vectors, because the roots of the Gram matrix's
+    Vectors come from the smaller Gram matrix; small values are lengths of images of those vectors, because the roots of the Gram matrix's
     eigenvalues would carry the rounding of its largest one into the smallest (1e-8 of it instead of 1e-16).
     """
     rows, columns = matrix.shape
     if rows <= columns:
-        left = np.linalg.eigh(matrix @ matrix.T)[1]
-        singular = np.linalg.norm(left.T @ matrix, axis=1)
+        squares, left = np.linalg.eigh(matrix @ matrix.T)
+        singular = np.sqrt(squares.clip(min=0))
+        small = squares < 1e-8 * squares[-1]  # the others' roots are right to 1e-12 of the largest
+        singular[small] = np.linalg.norm(left[:, small].T @ matrix, axis=1)
         return singular, np.square(left) @ singular
     scaled = matrix @ np.linalg.eigh(matrix.T @ matrix)[1]  # U s
     singular = np.linalg.norm(scaled, axis=0)
