@@ -81,10 +81,7 @@ def decode_stored(content: bytes, source: str, *, convert: bool = False) -> tupl
         _refuse_doubtful(image, source)
     # Of a palette the transparency is not asked for; Pillow warns where it drops it.
     image.info.pop("transparency", None)
-    try:
-        return np.asarray(image.convert("RGB")), encoding
-    except ValueError as error:
-        raise DataError(f"{source}: {error}; save it as RGB") from error
+    return np.asarray(image.convert("RGB")), encoding
 
 
 def _refuse_doubtful(image: ImageFile.ImageFile, source: str) -> None:
@@ -104,9 +101,8 @@ def _refuse_doubtful(image: ImageFile.ImageFile, source: str) -> None:
 def _encoding(image: ImageFile.ImageFile) -> Encoding:
     if not isinstance(image, JpegImagePlugin.JpegImageFile):
         return Encoding(image.format or "")
-    grey = len(image.layer) == 1
-    subsampling = "none" if grey else _SUBSAMPLINGS.get(JpegImagePlugin.get_sampling(image), "other")
-    return Encoding("JPEG", _qualities("L" if grey else "RGB").get(_tables(image)), subsampling)
+    subsampling = "none" if image.mode == "L" else _SUBSAMPLINGS.get(JpegImagePlugin.get_sampling(image), "other")
+    return Encoding("JPEG", _qualities(image.mode).get(_tables(image)), subsampling)
 
 
 @cache

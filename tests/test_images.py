@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+import warnings
 import zlib
 from pathlib import Path
 
@@ -239,6 +240,166 @@ def test_photos_keep_a_constant_colour_when_resized() -> None:
     resized = images.resize_photo(photo, (20, 10))
     assert resized.shape == (10, 20, 3)
     assert (resized == photo[0, 0]).all()
+
+
+def multi(first: Image.Image, path: Path, **options: object) -> Path:
+    return saved(path, first, save_all=True, append_images=[Image.fromarray(PHOTO[::-1]), Image.fromarray(PHOTO[:, ::-1])], **options)
+
+
+def photo_zoo(folder: Path) -> dict[str, str]:
+    """Files of every kind that pytorch-fid reads, each with why it is refused unless it is converted; no reason: it never is."""
+    photo, grey = Image.fromarray(PHOTO), Image.fromarray(PHOTO[..., 0])
+    deep = Image.fromarray(PHOTO[..., 0].astype(np.uint16) * 16)
+    half = Image.fromarray(np.dstack([PHOTO, PHOTO[..., 0]]))
+    opaque = Image.fromarray(np.dstack([PHOTO, np.full_like(IDS, 255)]))
+    few = photo.quantize(16)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for suffix in ("bmp", "jpg", "jpeg", "png", "ppm", "tif", "tiff", "webp"):
+        saved(folder / f"plain.{suffix}", photo)
+    for suffix in ("pgm", "png", "jpg", "tif", "bmp"):
+        saved(folder / f"grey.{suffix}", grey)
+    for suffix in ("png", "tif", "webp"):
+        saved(folder / f"opaque.{suffix}", opaque)
+        saved(folder / f"half.{suffix}", half)
+    for suffix in ("jpg", "png", "tif", "webp"):
+        saved(folder / f"turned.{suffix}", photo, exif=turned)
+    for suffix in ("png", "tif", "pgm"):
+        saved(folder / f"deep.{suffix}", deep)
+    wide = b"".join(struct.pack(">HHH", *(int(value) * 200 for value in pixel)) for pixel in PHOTO[0])
+    (folder / "wide.png").write_bytes(png([wide, wide], 16, bits=16, colour=2))
+    saved(folder / "float.tif", Image.fromarray(PHOTO[..., 0].astype(np.float32)))
+    saved(folder / "one.png", grey.convert("1"))
+    saved(folder / "one.tif", grey.convert("1"))
+    saved(folder / "grey_alpha.png", Image.fromarray(PHOTO[..., :2]))
+    saved(folder / "palette.png", few)
+    saved(folder / "palette.bmp", few)
+    saved(folder / "see_through_index.png", few, transparency=3)
+    saved(folder / "see_through_bytes.png", few, transparency=bytes(range(16)))
+    saved(folder / "see_through_colour.png", photo, transparency=tuple(PHOTO[0, 0].tolist()))
+    saved(folder / "cmyk.jpg", photo.convert("CMYK"))
+    saved(folder / "cmyk.tif", photo.convert("CMYK"))
+    saved(folder / "ycbcr.tif", photo.convert("YCbCr"))
+    saved(folder / "lab.tif", Image.frombytes("LAB", (16, 12), PHOTO.tobytes()))
+    saved(folder / "lossless.webp", photo, lossless=True)
+    multi(photo, folder / "moving.webp")
+    multi(photo, folder / "moving.png")
+    multi(photo, folder / "pages.tif")
+    multi(photo, folder / "camera.jpg", format="MPO")
+    return {
+        "half": "transparent", "grey_alpha": "transparent", "see_through_index": "transparent", "see_through_bytes": "transparent",
+        "see_through_colour": "transparent", "turned": "EXIF orientation is 6", "deep": "more than 8 bits", "float": "more than 8 bits",
+        "cmyk": "CMYK", "moving": "animation of 3", "pages": "animation of 3",
+    }  # fmt: skip
+
+
+def test_doubtful_photos_are_refused_or_converted_as_pillow_does(tmp_path: Path) -> None:
+    """Which is what pytorch-fid and clean-fid read (spec: metrics, 2.1)."""
+    refused = photo_zoo(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 45
+    for path in tmp_path.iterdir():
+        with Image.open(path) as image, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, of a palette's transparency that it drops
+            expected = np.asarray(image.convert("RGB"))
+        content = path.read_bytes()
+        np.testing.assert_array_equal(images.decode_photo(content, path.name, convert=True), expected, err_msg=path.name)
+        if path.stem in refused:
+            with pytest.raises(DataError, match=rf"{path.name}: .*{refused[path.stem]}.*--convert"):
+                images.read_photo(path)
+        else:
+            np.testing.assert_array_equal(images.read_photo(path), expected, err_msg=path.name)
+
+
+def test_conversion_reads_what_pytorch_fid_feeds_its_network(tmp_path: Path) -> None:
+    from pytorch_fid.fid_score import ImagePathDataset
+
+    photo_zoo(tmp_path)
+    noisy = {"see_through_bytes.png", "moving.png", "pages.tif", "camera.jpg"}  # Pillow warns of the first, pytorch-fid leaves the others open
+    paths = sorted(path for path in tmp_path.iterdir() if path.name not in noisy)
+    for path, tensor in zip(paths, ImagePathDataset(paths), strict=True):
+        np.testing.assert_array_equal(images.decode_photo(path.read_bytes(), path.name, convert=True), np.asarray(tensor), err_msg=path.name)
+
+
+def test_deep_grey_saturates_when_it_is_converted(tmp_path: Path) -> None:
+    path = saved(tmp_path / "deep.png", Image.fromarray(np.array([[0, 200, 255, 256, 65535]], dtype=np.uint16)))
+    converted = images.decode_photo(path.read_bytes(), "deep.png", convert=True)
+    assert converted[0, :, 0].tolist() == [0, 200, 255, 255, 255]
+
+
+def test_photos_cut_short_are_refused_in_every_format_even_if_converted(tmp_path: Path) -> None:
+    photo_zoo(tmp_path)
+    large = Image.fromarray(RANDOM.integers(0, 256, (96, 128, 3), dtype=np.uint8))
+    for suffix in ("bmp", "jpg", "png", "ppm", "tif", "webp"):
+        whole = saved(tmp_path / f"large.{suffix}", large).read_bytes()
+        for part in (0, 0.25, 0.5, 0.9, 0.99):
+            with pytest.raises(DataError, match=f"cut.{suffix}"):
+                images.decode_photo(whole[: int(part * len(whole))], f"cut.{suffix}", convert=True)
+
+
+def test_random_damage_of_photos_raises_nothing_else(tmp_path: Path) -> None:
+    photo_zoo(tmp_path)
+    for path in sorted(tmp_path.iterdir()):
+        whole = path.read_bytes()
+        for _ in range(15):
+            damaged = bytearray(whole)
+            for position in RANDOM.integers(0, len(whole), 4):
+                damaged[position] = RANDOM.integers(0, 256)
+            try:
+                assert images.decode_photo(bytes(damaged), path.name, convert=True).ndim == 3
+            except DataError as error:
+                assert path.name in str(error)
+
+
+def jpeg(image: Image.Image, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
+@pytest.mark.parametrize("quality", [1, 50, 75, 95, 100])
+def test_how_a_jpeg_was_stored_is_found_out(quality: int, subsampling: str) -> None:
+    photo = Image.fromarray(PHOTO)
+    for options in ({}, {"progressive": True}, {"optimize": True}):
+        _, encoding = images.decode_stored(jpeg(photo, quality=quality, subsampling=subsampling, **options), "a.jpg")
+        assert encoding.record == {"format": "JPEG", "quality": quality, "subsampling": subsampling}
+    assert str(encoding) == f"JPEG (quality {quality}, {subsampling})"
+    _, encoding = images.decode_stored(jpeg(photo.convert("L"), quality=quality), "a.jpg")
+    assert encoding.record == {"format": "JPEG", "quality": quality, "subsampling": "none"}
+
+
+def test_every_quality_is_told_from_its_neighbours() -> None:
+    photo = Image.fromarray(PHOTO)
+    found = [images.decode_stored(jpeg(photo, quality=quality), "a.jpg")[1].quality for quality in range(1, 101)]
+    assert found == list(range(1, 101))
+
+
+def test_tables_of_another_program_have_no_quality() -> None:
+    tables = [list(range(1, 65)), [17] * 64]
+    _, encoding = images.decode_stored(jpeg(Image.fromarray(PHOTO), qtables=tables, subsampling="4:2:0"), "a.jpg")
+    assert encoding.record == {"format": "JPEG", "quality": "custom", "subsampling": "4:2:0"}
+    assert str(encoding) == "JPEG (custom tables, 4:2:0)"
+    one = jpeg(Image.fromarray(PHOTO), quality=75, subsampling="4:2:0")
+    start = one.index(b"\xff\xdb") + 5
+    changed = one[:start] + bytes([one[start] + 1]) + one[start + 1 :]
+    assert images.decode_stored(changed, "a.jpg")[1].quality is None
+
+
+def test_an_unusual_subsampling_is_told_apart() -> None:
+    """4:4:0, which Pillow does not write: the frame of a 4:2:2 picture on its side, marked by hand."""
+    content = jpeg(Image.fromarray(PHOTO[:8, :8]), quality=75, subsampling="4:2:2")
+    frame = content.index(b"\xff\xc0")
+    assert content[frame + 11] == 0x21
+    content = content[: frame + 11] + b"\x12" + content[frame + 12 :]
+    assert images.decode_stored(content, "a.jpg", convert=True)[1].subsampling == "other"
+
+
+@pytest.mark.parametrize(("suffix", "name"), [("png", "PNG"), ("bmp", "BMP"), ("ppm", "PPM"), ("tif", "TIFF"), ("webp", "WEBP")])
+def test_other_formats_are_known_by_their_content(tmp_path: Path, suffix: str, name: str) -> None:
+    content = saved(tmp_path / f"photo.{suffix}", Image.fromarray(PHOTO)).read_bytes()
+    _, encoding = images.decode_stored(content, "photo.jpg")
+    assert encoding.record == {"format": name}
+    assert str(encoding) == name
 
 
 def test_a_jpeg_has_the_settings_that_were_asked_for() -> None:
