@@ -9,6 +9,7 @@ import logging
 import shlex
 import signal
 import sys
+import textwrap
 import time
 import webbrowser
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from apfgan.runs import Run
     from apfgan.training import Company
     from apfgan.training_log import EpochRecord
-    from metrics.weights import Status
+    from metrics.weights import Finding, Status
     from selection.measuring import Bench
 
 app = typer.Typer(
@@ -263,7 +264,7 @@ def doctor(as_json: JsonOption = False, quiet: QuietOption = False, verbose: Ver
         "cores": os.cpu_count(),
         "memory_gib": round(memory, 1),
         "free_disk_gib": round(disk, 1),
-        "weights": {each.name: str(each.path) if each.path else None for each in weights},
+        "weights": {each.entry.name: str(each.path) if each.path else None for each in weights},
     }
     lines = [f"{name:14}{version}" for name, version in versions().items()]
     lines += [
@@ -858,37 +859,75 @@ def weights_list(as_json: JsonOption = False, quiet: QuietOption = False, verbos
 
     screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
     found = catalogue_status()
-    screen.result({each.name: str(each.path) if each.path else None for each in found}, _weights_text(found))
+    result = {
+        each.entry.name: {
+            "for": each.entry.judge,
+            "path": str(each.path) if each.path else None,
+            "note": each.note or None,
+            "files": each.entry.pins,
+            "addresses": each.entry.addresses,
+        }
+        for each in found
+    }
+    screen.result(result, _weights_text(found))
 
 
-@weights_app.command("fetch")
-def weights_fetch(
-    names: Annotated[list[str] | None, typer.Argument(help="Which of them. Default: all that are missing.", show_default=False)] = None,
+@weights_app.command("verify")
+def weights_verify(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Which of them must be here and right. Default: all that are here.", show_default=False)
+    ] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Download pretrained weights, verify them and put them where they are looked for. The only command that uses the network."""
-    from metrics.weights import CATALOGUE, fetch
+    """Read the weights that are here and compare their hashes with the published ones; exit code 4 when one is wrong."""
+    from apfgan.errors import WeightsError
+    from metrics.weights import Verdict, verify
 
     screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
-    found = {name: fetch(name, progress=screen.progress) for name in names or CATALOGUE}
+    found = verify(names or (), progress=screen.progress)
+    screen.result({name: [asdict(each) for each in findings] for name, findings in found.items()}, _findings_text(found))
+    wrong = any(each.verdict is Verdict.WRONG for findings in found.values() for each in findings)
+    if wrong or (names and not all(found.values())):
+        raise typer.Exit(WeightsError.exit_code)
+
+
+@weights_app.command("fetch")
+def weights_fetch(
+    names: Annotated[list[str], typer.Argument(help="Which of them (see: apfgan weights list).", show_default=False)],
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Download pretrained weights, verify them and put them where they are looked for.
+
+    The only command that uses the network, and not where APFGAN_OFFLINE=1 or HF_HUB_OFFLINE=1 forbids it.
+    """
+    from metrics.weights import catalogue_entry
+    from metrics.weights_transfer import fetch
+
+    screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
+    entries = [catalogue_entry(name) for name in names]  # a misspelt name fails before the first download
+    found = {entry.name: fetch(entry.name, progress=screen.progress) for entry in entries}
     screen.result({name: str(path) for name, path in found.items()}, "\n".join(f"{name}: {path}" for name, path in found.items()))
 
 
 @weights_app.command("add")
 def weights_add(
-    file: Annotated[Path, typer.Argument(help="A file of weights that was brought here some other way.", show_default=False)],
+    path: Annotated[
+        Path, typer.Argument(help="A file of weights, or the folder of a hub model, that was brought here some other way.", show_default=False)
+    ],
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Verify a file of weights and copy it to where the judges look."""
-    from metrics.weights import add
+    """Verify a file of weights, or the folder of a hub model, and copy it to where the judges look."""
+    from metrics.weights_transfer import add
 
     screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
-    place = add(file)
-    screen.result({"path": str(place)}, f"verified; copied to {place}")
+    place = add(path)
+    screen.result({"path": str(place)}, f"verified and copied to {place}")
 
 
 def _device(name: str) -> str:
@@ -1024,10 +1063,50 @@ _SHORT = {"mask_accuracy": "mask"}
 
 
 def _weights_text(found: "Sequence[Status]") -> str:
-    """One line for each of the pretrained weights, and below what brings the missing ones."""
-    lines = [f"{each.name:12}{each.judge:36}{each.path or 'missing'}" for each in found]
-    missing = [f"{each.name}: {each.how}" for each in found if each.path is None]
-    return "\n".join([*lines, *([""] if missing else []), *missing, *(["Without them: --judges embedded"] if missing else [])])
+    """Two lines for each of the pretrained weights, and below how the missing ones come here without a network.
+
+    Nothing is wider than 80 columns but the addresses, which must be copied in one piece.
+    """
+    lines = []
+    for each in found:
+        name, pinned = each.entry.name, all(each.entry.pins.values())
+        lines.append(f"{name:16} {each.entry.judge}")
+        if each.path:
+            lines.append(f"  {_narrow(each.path, 60)}{'' if pinned else '  (not pinned)'}")
+        else:
+            lines.append(f"  missing: apfgan weights fetch {name}")
+        lines += textwrap.wrap(each.note, 78, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+    missing = [each.entry for each in found if each.path is None]
+    if missing:
+        lines += [
+            "",
+            "Without a network, bring these files here (those of one hub model in a folder",
+            "with its name), then: apfgan weights add PATH",
+        ]
+        lines += [address for entry in missing for address in entry.addresses]
+        lines += ["Without any weights: --judges embedded"]
+    return "\n".join(lines)
+
+
+def _findings_text(found: "Mapping[str, Sequence[Finding]]") -> str:
+    """Each file with its verdict, its hash where there was none to compare it with, and what a wrong one is instead; at last what is missing."""
+    lines = []
+    for name, findings in found.items():
+        for each in findings:
+            lines += [f"{name:16} {each.verdict}", f"  {_narrow(each.path, 78)}"]
+            if each.verdict == "not pinned":
+                lines.append(f"  sha256 {each.sha256}")
+            lines += textwrap.wrap(each.problem, 78, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+    missing = ", ".join(name for name, findings in found.items() if not findings)
+    return "\n".join([*lines, *textwrap.wrap(f"missing: {missing} (see: apfgan weights list)" if missing else "", 80)])
+
+
+def _narrow(path: Path, width: int) -> str:
+    """`path` with ~ for the home folder, its beginning left out where it is wider than `width`."""
+    text = str(path)
+    if path.is_relative_to(Path.home()):
+        text = str(Path("~") / path.relative_to(Path.home()))
+    return text if len(text) <= width else "..." + text[3 - width :]
 
 
 def _with_error(value: "Estimate") -> str:

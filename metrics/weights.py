@@ -1,22 +1,22 @@
-"""Pretrained weights, the judges' and the perceptual loss's: which files, what they hash to, where they are looked for, and how they get there.
+"""Pretrained weights, the judges' and the perceptual loss's: which files, what they hash to, where they are looked for, and what a wrong one is.
 
-Nothing here needs torch or a network; only `fetch` opens a connection. A file is used after its hash was compared, never by its name alone.
+Nothing here needs torch or a network (`metrics.weights_transfer` opens connections). What is pinned is used after its hash was compared, never by
+its name alone; what is not pinned has its hash in the judge's identity.
 """
 
-import hashlib
-import shutil
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import BinaryIO
 
 from apfgan.errors import UsageError, WeightsError
-from apfgan.files import WEIGHTS_VARIABLE, hash_file, torch_cache, weights_folders, write_durably
+from apfgan.files import weights_folders
 from apfgan.progress import SILENT, Progress
+from metrics.weights_content import Content, read_file, spoiled
 
-_BLOCK = 1 << 20
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+"""Names under which a network's weights lie beside its config.json, the preferred one first."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,12 +30,23 @@ class WeightsFile:
     file: str
     """Its usual file name."""
     url: str
-    sha256: str | None
-    """None: nobody has published it. Judges then record the hash of the file at hand, and `weights` says that it is not pinned."""
-    size: int | None
+    sha256: str
+    size: int
     """Bytes."""
     aliases: tuple[str, ...] = ()
     """Other names under which the same bytes are spread."""
+    elsewhere: Path | None = None
+    """Where another program leaves it, if nobody should read it there: `how_to_get` points to it, and `add` verifies what it copies."""
+
+    @property
+    def pins(self) -> Mapping[str, str | None]:
+        """Its name and its hash."""
+        return {self.file: self.sha256}
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where to download it by hand."""
+        return (self.url,)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,13 +59,23 @@ class HubModel:
     """Its id on the hub."""
     revision: str
     """The commit of the repository that is meant."""
-    sha256: Mapping[str, str] = field(default_factory=dict)
-    """Published hashes of its files by name; the others are not pinned, and judges record what they found."""
+    pins: Mapping[str, str | None]
+    """Names of the files that make it up, config.json among them, and their SHA-256; None: nobody has published it."""
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder that holds it outside of the hub's cache."""
+        return self.repository.rpartition("/")[2]
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where to download its files by hand."""
+        return tuple(f"https://huggingface.co/{self.repository}/resolve/{self.revision}/{file}" for file in self.pins)
 
 
 INCEPTION = WeightsFile(
     name="inception",
-    judge="FID",
+    judge="FID, pytorch-fid's protocol",
     file="pt_inception-2015-12-05-6726825d.pth",
     url="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
     sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
@@ -68,6 +89,7 @@ INCEPTION_TORCHSCRIPT = WeightsFile(
     url="https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt",
     sha256="f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4",
     size=95_607_719,
+    elsewhere=Path("/tmp/inception-2015-12-05.pt"),  # clean-fid's: everyone on the machine can write there, also after a hash was compared
 )
 AESTHETIC_HEAD = WeightsFile(
     name="aesthetic",
@@ -79,36 +101,51 @@ AESTHETIC_HEAD = WeightsFile(
 )
 AESTHETIC_HEAD_V1 = WeightsFile(
     name="aesthetic-v1",
-    judge="aesthetic score (first head)",
+    judge="aesthetic score (LAION's first head)",
     file="sa_0_4_vit_l_14_linear.pth",
     url="https://github.com/LAION-AI/aesthetic-predictor/raw/main/sa_0_4_vit_l_14_linear.pth",
-    sha256=None,
-    size=None,
+    sha256="2cd4e60f4f24ae3bcd57b847b13c1f3ba27edc28cc1a7f9ce74ee9f421243cba",
+    size=4_071,
 )
 CLIP = HubModel(
     name="clip",
     judge="aesthetic score (image embedding)",
     repository="openai/clip-vit-large-patch14",
     revision="32bd64288804d66eefd0ccbe215aa642df71cc41",
+    pins={
+        "config.json": "8a09b467700c58138c29d53c605b34ebc69beaadd13274a8a2af8ad2c2f4032a",
+        "model.safetensors": "a2bf730a0c7debf160f7a6b50b3aaf3703e7e88ac73de7a314903141db026dcb",
+    },
 )
 SEGFORMER = HubModel(
     name="segformer",
     judge="mask accuracy",
     repository="nvidia/segformer-b5-finetuned-ade-640-640",
     revision="739f5d4692954e4a185eac280dec1ba5a7d52f1d",
+    pins={
+        "config.json": None,
+        "pytorch_model.bin": "a3dbf2d7a9912203078f304d88df8cfee9fd752ca2d2413f82036bdb02c5e7df",
+    },
 )
 DINOV2 = HubModel(
     name="dinov2",
     judge="FD-DINOv2",
     repository="facebook/dinov2-large",
     revision="47b73eefe95e8d44ec3623f8890bd894b6ea2d6c",
-    sha256={"model.safetensors": "399fba97a95f22c36834418bc69373364a99af3a1153da1c0fb31db567c92e23"},
+    pins={
+        "config.json": "12df51c069a2dc1305e34ba71ef58bc2407ea553b75f4722a1715c1bce3bbed0",
+        "model.safetensors": "399fba97a95f22c36834418bc69373364a99af3a1153da1c0fb31db567c92e23",
+    },
 )
 CLIP_336 = HubModel(
     name="clip-336",
     judge="FD-CLIP",
     repository="openai/clip-vit-large-patch14-336",
     revision="ce19dc912ca5cd21c8a653c79e251e808ccabcd1",
+    pins={
+        "config.json": "51b1c14aabcdf639c4a0370eeda1010b773bbe1df78319c7d0f5882c22ac0ac0",
+        "pytorch_model.bin": "c6032c2e0caae3dc2d4fba35535fa6307dbb49df59c7e182b1bc4b3329b81801",
+    },
 )
 
 # torchvision publishes the first eight digits of these two hashes, in the names; the others and the sizes are what users of the files report.
@@ -135,148 +172,206 @@ CATALOGUE: dict[str, WeightsFile | HubModel] = {
 }
 """What the judges are made of, and the networks of the perceptual loss."""
 
+_FOREIGN = {
+    "8ad3923d7ecf019df20ecd2ab5542a3075fbba0278d239c0371345f3d7fcbde0": "LAION's first head for CLIP ViT-B/16, not ViT-L/14",
+    "c7b14cead230694acc7b9447974d3cad78003c72da032e402a303b6c2429e85f": "LAION's first head for CLIP ViT-B/32, not ViT-L/14",
+}
+"""Files that are taken for one of the catalogue, by hash."""
+
+_SIGNS = (
+    (b"/code/__torch__", "a TorchScript network, as clean-fid's is", INCEPTION_TORCHSCRIPT.name),
+    (b"AuxLogits.", "torchvision's Inception, the ImageNet classifier", INCEPTION_V3.name),
+    (b"layers.11.weight", "one of LAION's heads with ReLUs between its layers (reluMSE)", ""),
+)
+"""What only such a file contains in its first or last megabyte, what it is, and the entry for which that is no mistake."""
+
 
 @dataclass(frozen=True, slots=True)
 class Status:
     """Where one entry of the catalogue stands on this machine."""
 
-    name: str
-    judge: str
+    entry: WeightsFile | HubModel
     path: Path | None
     """None: it is not here. A file is found by name and size; its hash is compared when it is used."""
-    how: str
-    """The command that brings it, where there is a network and where there is none."""
+    note: str = ""
+    """What lies in its place instead, or where it may be."""
+
+
+class Verdict(StrEnum):
+    """What `verify` found."""
+
+    OK = "ok"
+    NOT_PINNED = "not pinned"
+    """Its hash is not published: there was nothing to compare it with."""
+    WRONG = "wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One file after it was read."""
+
+    path: Path
+    sha256: str
+    verdict: Verdict
+    problem: str = ""
+    """What a wrong file is instead."""
+
+
+def catalogue_entry(name: str) -> WeightsFile | HubModel:
+    """The entry of this name; raises `UsageError` that lists the names."""
+    if name not in CATALOGUE:
+        raise UsageError(f"no weights are called {name!r}; known: {', '.join(CATALOGUE)}")
+    return CATALOGUE[name]
 
 
 def catalogue_status() -> list[Status]:
     """Where each entry of the catalogue is; reads no file."""
-    return [Status(entry.name, entry.judge, locate(entry), how_to_get(entry)) for entry in CATALOGUE.values()]
+    return [_status(entry) for entry in CATALOGUE.values()]
+
+
+def _status(entry: WeightsFile | HubModel) -> Status:
+    path, note = locate(entry), ""
+    if path is None and isinstance(entry, WeightsFile):
+        if other := next(_copies(entry), None):
+            note = f"{other} has {other.stat().st_size} bytes instead of {entry.size}"
+        elif entry.elsewhere and entry.elsewhere.is_file():
+            note = by_hand(entry)
+    return Status(entry, path, note)
 
 
 def locate(entry: WeightsFile | HubModel) -> Path | None:
     """The file, or the folder of the hub model, where it is usually kept; None when it is not there."""
-    if isinstance(entry, HubModel):
-        from metrics.pretrained import find_pretrained  # imports transformers
-
-        local = [str(folder / entry.repository.rpartition("/")[2]) for folder in weights_folders()]
-        return next((found for name in (*local, entry.repository) if (found := find_pretrained(name))), None)
-    for folder in weights_folders():
-        for name in (entry.file, *entry.aliases):
-            if (path := folder / name).is_file() and entry.size in (None, path.stat().st_size):
-                return path
-    return None
+    if isinstance(entry, WeightsFile):
+        return next((path for path in _copies(entry) if path.stat().st_size == entry.size), None)
+    folders = (folder / entry.folder for folder in weights_folders())
+    return next((folder for folder in folders if weights_of(folder)), None) or _in_hub_cache(entry.repository, entry.revision, "main")
 
 
 def find_file(entry: WeightsFile, path: Path | None = None) -> Path:
-    """`path`, or where the file usually is, after its hash was compared. Raises `WeightsError` that says how to get it."""
-    found = path or locate(entry)
+    """`path`, or the first of the usual places whose file has the entry's hash. Raises `WeightsError` that says what is there, and what to do."""
+    if path and not path.is_file():
+        raise WeightsError(f"there is no file {path} for the {entry.judge}. {how_to_get(entry)}")
+    problems = []
+    for copy in [path] if path else _copies(entry):
+        found = check_file(entry, copy)
+        if found.verdict is Verdict.OK:
+            return copy
+        problems.append(found.problem)
+    if problems:
+        raise WeightsError(f"{problems[0]}. {how_to_get(entry)}")
+    raise WeightsError(f"the {entry.judge} needs {entry.file}, which is not here. {how_to_get(entry)}")
+
+
+def find_network(entry: HubModel, name: str = "") -> Path:
+    """The folder of the network: `name`, a folder or hub id, as it is; without one the entry's, after its pinned hashes were compared.
+
+    Raises `WeightsError` that says what is there, and what to do.
+    """
+    found = find_pretrained(name) if name else locate(entry)
     if found is None:
-        raise WeightsError(f"the {entry.judge} needs {entry.file}, which is not here. {how_to_get(entry)}")
-    if not found.is_file():
-        raise WeightsError(f"there is no file {found} for the {entry.judge}. {how_to_get(entry)}")
-    if entry.sha256 and (actual := hash_file(found)) != entry.sha256:
-        raise WeightsError(f"{found} is not {entry.file}: {_describe(found, actual, entry)}. {how_to_get(entry)}")
+        where = f"{name} is no folder with config.json and weights, nor in the hub's cache" if name else f"{entry.repository} is not here"
+        raise WeightsError(f"the {entry.judge} needs a network, and {where}. {how_to_get(entry)}")
+    if not name and (problem := next((each.problem for each in check_network(entry, found) if each.problem), None)):
+        raise WeightsError(f"{problem}. If another network is meant, name its folder. {how_to_get(entry)}")
     return found
+
+
+def find_pretrained(name: str) -> Path | None:
+    """The folder of `name`, a folder with `config.json` and weights or a hub id whose files are in the hub's cache; None when it is not here."""
+    if (folder := Path(name).expanduser()).is_dir():
+        return folder if weights_of(folder) else None
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
+        return None
+    pinned = (entry.revision for entry in CATALOGUE.values() if isinstance(entry, HubModel) and entry.repository == name)
+    return _in_hub_cache(name, *pinned, "main")
+
+
+def weights_of(folder: Path) -> Path | None:
+    """The file of weights in `folder`; None where there is none, or no config.json."""
+    if not (folder / "config.json").is_file():
+        return None
+    return next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
 
 
 def how_to_get(entry: WeightsFile | HubModel) -> str:
     """What a person can do, with and without a network."""
+    return f"With a network: apfgan weights fetch {entry.name}. Without: {by_hand(entry)}"
+
+
+def by_hand(entry: WeightsFile | HubModel) -> str:
+    """What a person can do without a network."""
     if isinstance(entry, HubModel):
-        short = entry.repository.rpartition("/")[2]
-        return (
-            f"With a network: apfgan weights fetch {entry.name}. Without: copy config.json and model.safetensors of "
-            f"https://huggingface.co/{entry.repository} into {short}/ below a folder, and set {WEIGHTS_VARIABLE} to that folder"
-        )
-    return f"With a network: apfgan weights fetch {entry.name}. Without: bring {entry.url} on a disk, then: apfgan weights add {entry.file}"
+        return f"bring {' and '.join(entry.addresses)} in a folder called {entry.folder}, then: apfgan weights add {entry.folder}"
+    if entry.elsewhere and entry.elsewhere.is_file():
+        return f"another program left {entry.elsewhere}; verify and copy it: apfgan weights add {entry.elsewhere}"
+    return f"bring {entry.url} on a disk, then: apfgan weights add {entry.file}"
 
 
-def add(path: Path) -> Path:
-    """Copy a downloaded file to where the judges (and pytorch-fid) look for it, if its content is one of the catalogue's.
+def verify(names: Sequence[str] = (), *, progress: Progress = SILENT) -> dict[str, list[Finding]]:
+    """Read what is here of the entries called `names` (none: of all) and compare it with what is pinned; nothing is found of what is missing.
 
-    Returns its new place. Raises `WeightsError` that names what the file is instead.
+    Raises `UsageError` for a name that is not in the catalogue.
     """
-    if not path.is_file():
-        raise WeightsError(f"there is no file {path}")
-    actual = hash_file(path)
+    entries = [catalogue_entry(name) for name in names] or list(CATALOGUE.values())
+    findings = {}
+    with progress.task("verify", len(entries), unit="entries") as task:
+        for entry in entries:
+            if isinstance(entry, WeightsFile):
+                findings[entry.name] = [check_file(entry, path) for path in _copies(entry)]
+            else:
+                findings[entry.name] = check_network(entry, folder) if (folder := locate(entry)) else []
+            task.advance()
+    return findings
+
+
+def check_file(entry: WeightsFile, path: Path) -> Finding:
+    """The file at `path`, compared with the entry."""
+    content = read_file(path)
+    if content.sha256 == entry.sha256:
+        return Finding(path, content.sha256, Verdict.OK)
+    return Finding(path, content.sha256, Verdict.WRONG, f"{path} is not {entry.file}: {describe(content, entry)}")
+
+
+def check_network(entry: HubModel, folder: Path) -> list[Finding]:
+    """The configuration and the weights in `folder`, compared with what is pinned of them."""
+    findings = []
+    for path in filter(None, (folder / "config.json", weights_of(folder))):
+        content, pin = read_file(path), entry.pins.get(path.name)
+        if problem := spoiled(content) or (describe(content, pin=pin) if pin and pin != content.sha256 else ""):
+            findings.append(Finding(path, content.sha256, Verdict.WRONG, f"{path} is not that of {entry.repository}: {problem}"))
+        else:
+            findings.append(Finding(path, content.sha256, Verdict.OK if pin else Verdict.NOT_PINNED))
+    return findings
+
+
+def describe(content: Content, wanted: WeightsFile | None = None, *, pin: str | None = None) -> str:
+    """What a file is that has neither the hash of `wanted` nor the hash `pin`."""
     files = [entry for entry in CATALOGUE.values() if isinstance(entry, WeightsFile)]
-    entry = next((entry for entry in files if entry.sha256 == actual), None)
-    if entry is None:
-        alike = next((each for each in files if path.name in (each.file, *each.aliases)), None)
-        wanted = alike.file if alike else " nor ".join(each.file for each in files)
-        raise WeightsError(f"{path} is not {wanted}: {_describe(path, actual, alike)}. Nothing was copied; get the file again")
-    target = torch_cache() / entry.file
-    with path.open("rb") as source:
-        _write_verified(target, entry, iter(lambda: source.read(_BLOCK), b""))
-    return target
+    if known := next((f"{each.file} ({each.judge})" for each in files if each.sha256 == content.sha256), _FOREIGN.get(content.sha256)):
+        return f"it is {known}"
+    if damage := spoiled(content):
+        return damage
+    for sign, meaning, of in _SIGNS:
+        if (sign in content.start or sign in content.end) and not (wanted and wanted.name == of):
+            return f"it is {meaning}"
+    if wanted and content.size < wanted.size:
+        return f"it has {content.size} bytes instead of {wanted.size}, as if a download had stopped"
+    pin = wanted.sha256 if wanted else pin
+    return f"its hash is {content.sha256[:12]}..." + (f", not {pin[:12]}..." if pin else "")
 
 
-def fetch(name: str, *, progress: Progress = SILENT) -> Path:
-    """Download one entry of the catalogue by name, unless it is here already; returns its place.
-
-    A file appears under its name only after its hash was compared. Raises `UsageError` for a name that is not in the catalogue,
-    `WeightsError` when there is no network or the content is another.
-    """
-    if name not in CATALOGUE:
-        raise UsageError(f"no weights are called {name!r}; known: {', '.join(CATALOGUE)}")
-    entry = CATALOGUE[name]
-    if isinstance(entry, HubModel):
-        return locate(entry) or _fetch_hub(entry)
-    found = locate(entry)
-    if found and entry.sha256 in (None, hash_file(found)):
-        return found
-    target = torch_cache() / entry.file
-    try:
-        with urllib.request.urlopen(entry.url, timeout=60) as response, progress.task(f"fetch {entry.file}", entry.size or 0, unit="bytes") as task:
-            _write_verified(target, entry, iter(lambda: response.read(_BLOCK), b""), advance=task.advance)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        raise WeightsError(f"cannot download {entry.url} ({error}). Bring the file on a disk, then: apfgan weights add {entry.file}") from error
-    return target
+def _copies(entry: WeightsFile) -> Iterator[Path]:
+    """Files that bear one of the entry's names where it is usually kept."""
+    paths = (folder / name for folder in weights_folders() for name in (entry.file, *entry.aliases))
+    return (path for path in paths if path.is_file())
 
 
-def _fetch_hub(entry: HubModel) -> Path:
-    from huggingface_hub import snapshot_download
+def _in_hub_cache(repository: str, *revisions: str) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
 
-    from metrics.pretrained import WEIGHT_FILES, find_pretrained
-
-    for weights in WEIGHT_FILES:
-        try:
-            found = find_pretrained(snapshot_download(entry.repository, allow_patterns=["config.json", weights]))
-        except Exception as error:  # the hub's client raises its own errors, OSError, and those of whichever HTTP library it uses
-            raise WeightsError(f"cannot download {entry.repository} from the hub ({error}). {how_to_get(entry)}") from error
-        if found:
-            return found
-    raise WeightsError(f"{entry.repository} on the hub has none of {', '.join(WEIGHT_FILES)}. {how_to_get(entry)}")
-
-
-def _write_verified(target: Path, entry: WeightsFile, blocks: Iterator[bytes], *, advance: Callable[[int], None] | None = None) -> None:
-    """Write `blocks` to `target` durably; the file keeps its temporary name unless its hash is the entry's."""
-
-    def write(file: BinaryIO) -> None:
-        digest, size = hashlib.sha256(), 0
-        for block in blocks:
-            file.write(block)
-            digest.update(block)
-            size += len(block)
-            if advance:
-                advance(len(block))
-        if entry.sha256 and digest.hexdigest() != entry.sha256:
-            raise WeightsError(
-                f"what came as {entry.file} has {size} bytes and hash {digest.hexdigest()[:12]}..., not {entry.size} and {entry.sha256[:12]}..."
-            )
-
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if (free := shutil.disk_usage(target.parent).free) < (entry.size or 0):
-        raise WeightsError(
-            f"{target.parent} has {free >> 20} MiB free, {entry.file} needs {(entry.size or 0) >> 20}: free some space, or set TORCH_HOME"
-        )
-    write_durably(target, write)
-
-
-def _describe(path: Path, actual: str, wanted: WeightsFile | None) -> str:
-    other = next((each for each in CATALOGUE.values() if isinstance(each, WeightsFile) and each.sha256 == actual), None)
-    if other:
-        return f"it is {other.file} ({other.judge})"
-    size = path.stat().st_size
-    if wanted and wanted.size and size < wanted.size:
-        return f"it has {size} bytes instead of {wanted.size}, as if a download had stopped"
-    return f"its hash is {actual[:12]}..." + (f", not {wanted.sha256[:12]}..." if wanted and wanted.sha256 else "")
+    for revision in revisions:
+        for file in WEIGHT_FILES:
+            found = try_to_load_from_cache(repository, file, revision=revision)
+            if isinstance(found, str) and weights_of(folder := Path(found).parent):
+                return folder
+    return None
