@@ -42,7 +42,7 @@ def normalise(images: torch.Tensor, mean: Sequence[float], std: Sequence[float])
 
 
 def in_batches(
-    images: Sequence[np.ndarray], prepare: Callable[[np.ndarray], torch.Tensor], look: Callable[[torch.Tensor], torch.Tensor], *, batch: int
+    images: Sequence[np.ndarray], prepare: Callable[[np.ndarray], torch.Tensor], look: Callable[[torch.Tensor], np.ndarray], *, batch: int
 ) -> np.ndarray:
     """What `look` makes of images uint8 (H, W, 3), one row an image; they may differ in size where `prepare` makes them equal.
 
@@ -54,16 +54,21 @@ def in_batches(
         for start in range(0, len(images), batch):
             inputs = torch.stack([prepare(image) for image in images[start : start + batch]])
             filled = torch.cat([inputs, inputs.new_zeros(batch - len(inputs), *inputs.shape[1:])])
-            rows.append(look(filled)[: len(inputs)].cpu().numpy())
+            rows.append(look(filled)[: len(inputs)])
     return np.concatenate(rows)
 
 
-def largest_logit(logits: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
-    """The class of the largest logit at each pixel, (N, H, W), after the logits (N, C, h, w) were brought to `size` (H, W) bilinearly.
+def largest_logit(logits: torch.Tensor, *sizes: tuple[int, int]) -> np.ndarray:
+    """The class of the largest logit at each pixel, (N, H, W), after the logits (N, C, h, w) were brought to each of `sizes` (H, W) in turn,
+    bilinearly.
 
     One image at a time: full-size logits of 150 classes take 118 MB each at 512x384.
     """
-    rows = [functional.interpolate(each[None], size=size, mode="bilinear", align_corners=False)[0].argmax(0).cpu().numpy() for each in logits]
+    rows = []
+    for image in logits.split(1):
+        for size in sizes:
+            image = functional.interpolate(image, size=size, mode="bilinear", align_corners=False)
+        rows.append(image[0].argmax(0).cpu().numpy())
     return np.stack(rows)
 
 

@@ -134,7 +134,7 @@ class VisionJudge:
 
     def observe_photos(self, photos: Sequence[np.ndarray]) -> np.ndarray:
         """Features float32 (N, D) of photos uint8 (H, W, 3), each brought to a square from its own size."""
-        return in_batches(photos, self._prepare, lambda inputs: self._network(inputs)[self._recipe.output], batch=self._batch)
+        return in_batches(photos, self._prepare, self._look, batch=self._batch)
 
     def fit_reference(self, features: np.ndarray) -> Reference:
         """The reference from the photos' features (N, D)."""
@@ -143,3 +143,7 @@ class VisionJudge:
     def _prepare(self, photo: np.ndarray) -> torch.Tensor:
         square = self._recipe.square(photo, self._recipe.side)[np.newaxis]
         return normalise(image_tensor(square, self._device), self._recipe.mean, self._recipe.std)[0]
+
+    def _look(self, inputs: torch.Tensor) -> np.ndarray:
+        output: torch.Tensor = self._network(inputs)[self._recipe.output]
+        return output.cpu().numpy()

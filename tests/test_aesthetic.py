@@ -25,7 +25,7 @@ def save_clip(folder: Path, shape: dict[str, int] = SMALL, *, dimensions: int = 
     """A whole random CLIP, text encoder included, as the hub has it."""
     text = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 8}
     tokens = {"pad_token_id": 1, "bos_token_id": 2, "eos_token_id": 3}
-    vision = {"image_size": 224, "projection_dim": dimensions, "hidden_act": activation}
+    vision = {"image_size": 224, "projection_dim": dimensions, "hidden_act": activation, "attention_dropout": 0.5}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = CLIPModel(CLIPConfig(text_config=text | tokens, vision_config=shape | vision, projection_dim=dimensions)).eval()

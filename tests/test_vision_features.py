@@ -19,7 +19,16 @@ OPENAI = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.275777
 def save_dinov2(folder: Path, *, image_size: int = 224) -> Dinov2Model:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        config = Dinov2Config(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, mlp_ratio=2, image_size=image_size, patch_size=14)
+        config = Dinov2Config(
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            mlp_ratio=2,
+            image_size=image_size,
+            patch_size=14,
+            drop_path_rate=0.5,
+            hidden_dropout_prob=0.5,
+        )
         network = Dinov2Model(config).eval()
     network.save_pretrained(folder)
     return network
@@ -37,6 +46,7 @@ def save_clip(folder: Path, *, image_size: int = 336) -> CLIPVisionModelWithProj
                 image_size=image_size,
                 patch_size=28,
                 projection_dim=20,
+                attention_dropout=0.5,
             )
         ).eval()
     network.save_pretrained(folder)
