@@ -14,11 +14,14 @@ from torch import nn
 from torch.nn import functional
 
 from apfgan.files import hash_file
-from metrics.inference import exact_inference, freeze, image_tensor, load_state, read_state
+from metrics.inference import freeze, image_tensor, in_batches, load_state, read_state
 from metrics.reference import Reference
 
 BATCH = 16
 """Images that go through the network together."""
+
+SIDE = 299
+"""Height and width of what the network is shown, in pixels."""
 
 Step = str | tuple[str, str]
 """A layer of a branch, or two that stand side by side at its end."""
@@ -183,30 +186,26 @@ class InceptionJudge:
     @property
     def identity(self) -> Mapping[str, Any]:
         """The protocol's name and the hash of the weights file."""
-        return {"name": "fid/pytorch-fid", "version": 1, "weights": self._hash, "size": [299, 299], "resize": "bilinear", "antialias": False}
+        return {"name": "fid/pytorch-fid", "version": 1, "weights": self._hash, "size": [SIDE, SIDE], "resize": "bilinear", "antialias": False}
 
     def observe(self, images: np.ndarray, label_maps: np.ndarray) -> dict[str, np.ndarray]:
         """`features`, float32 (N, 2048), of images uint8 (N, H, W, 3); the label maps are not looked at."""
-        return {"features": np.concatenate([self._look(images[start : start + BATCH]) for start in range(0, len(images), BATCH)])}
+        return {"features": self.observe_photos(list(images))}
 
     def observe_photos(self, photos: Sequence[np.ndarray]) -> np.ndarray:
-        """Features float32 (N, 2048) of photos, each squashed to 299x299 from its own size, as pytorch-fid does with a folder."""
-        with exact_inference():
-            return self._features(torch.cat([_squash(image_tensor(photo[np.newaxis], self._device)) for photo in photos]))
+        """Features float32 (N, 2048) of photos uint8 (H, W, 3), each squashed from its own size, as pytorch-fid does with a folder."""
+        return in_batches(photos, self._prepare, self._look, batch=BATCH)
 
     def fit_reference(self, features: np.ndarray) -> Reference:
         """The reference from the photos' features (N, 2048)."""
         return Reference.fit(features, distance=self.distance)
 
-    def _look(self, images: np.ndarray) -> np.ndarray:
-        with exact_inference():
-            return self._features(_squash(image_tensor(images, self._device)))
+    def _prepare(self, photo: np.ndarray) -> torch.Tensor:
+        squashed = functional.interpolate(
+            image_tensor(photo[np.newaxis], self._device), size=(SIDE, SIDE), mode="bilinear", align_corners=False, antialias=False
+        )
+        return 2 * squashed[0] - 1
 
-    def _features(self, squashed: torch.Tensor) -> np.ndarray:
-        features: np.ndarray = self._network(squashed.contiguous(memory_format=torch.channels_last)).cpu().numpy()
+    def _look(self, batch: torch.Tensor) -> np.ndarray:
+        features: np.ndarray = self._network(batch.contiguous(memory_format=torch.channels_last)).cpu().numpy()
         return features
-
-
-def _squash(images: torch.Tensor) -> torch.Tensor:
-    """Images (N, 3, H, W) in 0..1 as (N, 3, 299, 299) in -1..1."""
-    return 2 * functional.interpolate(images, size=(299, 299), mode="bilinear", align_corners=False) - 1

@@ -9,6 +9,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import signal
 import sys
+import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -139,3 +141,64 @@ def apfgan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
     yield call
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session")
+def inception_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """pytorch-fid's file in its real layout, with random weights that keep the activations alive and the features as large as the real ones."""
+    import torch
+
+    from metrics.inception import Inception
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = Inception()
+        for name, tensor in network.state_dict().items():
+            if name.endswith("conv.weight"):
+                torch.nn.init.kaiming_normal_(tensor)
+            elif name.endswith(("bn.bias", "running_mean")):
+                tensor.normal_(0, 0.2)
+            elif name.endswith(("bn.weight", "running_var")):
+                tensor.uniform_(0.7, 1.4)
+        for name in ("branch1x1", "branch3x3_2a", "branch3x3_2b", "branch3x3dbl_3a", "branch3x3dbl_3b", "branch_pool"):
+            for parameter in network.get_submodule(f"Mixed_7c.{name}.bn").parameters():
+                parameter.data *= 0.1
+    path = tmp_path_factory.mktemp("weights") / "pt_inception-2015-12-05-6726825d.pth"
+    torch.save(network.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def pytorch_fid_inception(inception_weights: Path) -> Any:
+    """pytorch-fid's own network with these weights."""
+    import pytorch_fid.inception
+    import torch
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pytorch_fid.inception, "load_state_dict_from_url", lambda *_, **__: torch.load(inception_weights, weights_only=True))
+        return pytorch_fid.inception.InceptionV3([3]).eval()
+
+
+@pytest.fixture(scope="session")
+def clean_inception_weights(pytorch_fid_inception: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """clean-fid's file in its real form, a TorchScript network with `layers` and `output`, with the same weights."""
+    import torch
+
+    names = ["conv", "conv_1", "conv_2", "pool0", "conv_3", "conv_4", "pool1", "mixed", *(f"mixed_{i}" for i in range(1, 11)), "pool2"]
+    modules = [module for block in pytorch_fid_inception.blocks for module in block]
+
+    class Network(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = torch.nn.Sequential(OrderedDict(zip(names, modules, strict=True)))
+            self.output = torch.nn.Linear(2048, 1008)
+
+        def forward(self, img: torch.Tensor, return_features: bool = False, use_fp16: bool = False, no_output_bias: bool = False) -> torch.Tensor:
+            features = self.layers((img - 128) / 128).flatten(1)
+            return features if return_features else torch.softmax(self.output(features), dim=1)
+
+    path = tmp_path_factory.mktemp("weights") / "inception-2015-12-05.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # newer PyTorch would rather not have such files
+        torch.jit.script(Network().eval()).save(path)
+    return path
