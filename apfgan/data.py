@@ -109,13 +109,6 @@ def find_pairs(data: Path) -> list[Pair]:
     return pairs
 
 
-def find_photos(folder: Path) -> list[Path]:
-    """The photos in `folder`, in natural order; raises `DataError` with every entry that cannot be one, or when there are none."""
-    photos, problems = _scan(folder, "photo", _PHOTO_SUFFIXES)
-    raise_problems(problems)
-    return photos
-
-
 def find_label_maps(folder: Path) -> list[Path]:
     """The label maps in `folder`, in natural order; raises `DataError` with every entry that cannot be one, or when there are none."""
     label_maps, problems = _scan(folder, "label map", _LABEL_SUFFIXES)
@@ -180,11 +173,6 @@ def check_label_maps(paths: Sequence[Path], classes: Classes) -> None:
     """Decode every label map and raise one `DataError` for all that cannot be used."""
     examined = in_threads(partial(_examine_label_map, classes=classes), paths)
     raise_problems([problem for _, problems in examined for problem in problems])
-
-
-def read_photos(paths: Iterable[Path]) -> Iterator[np.ndarray]:
-    """The photos in `paths`, uint8 (H, W, 3), in order; a few are decoded ahead."""
-    return in_threads(read_photo, paths)
 
 
 def read_pair(pair: Pair, classes: Classes) -> tuple[np.ndarray, np.ndarray]:
@@ -312,11 +300,6 @@ def hash_label_maps(paths: Iterable[Path]) -> str:
     return hash_images(map(StoredImage, paths))
 
 
-def hash_photos(paths: Iterable[Path]) -> str:
-    """Hash of a set of photos: of each one's name and bytes, whatever their folder and order."""
-    return hash_images(map(StoredImage, paths))
-
-
 def hash_pairs(pairs: Sequence[Pair], *, progress: Progress = SILENT) -> dict[str, PairHashes]:
     """The hashes of the files of each pair, by its stem: everything is read, nothing is decoded."""
     with progress.task("read the data", len(pairs), unit="pairs") as task:
@@ -329,7 +312,7 @@ def hash_pairs(pairs: Sequence[Pair], *, progress: Progress = SILENT) -> dict[st
 
 
 def set_hashes(hashes: Mapping[str, PairHashes]) -> PairHashes:
-    """What `hash_photos` and `hash_label_maps` give for the pairs that `hashes` lists by stem."""
+    """What `apfgan.image_sets.hash_images` gives for the photos, and for the label maps, of the pairs that `hashes` lists by stem."""
     photos, label_maps = ([(stem, found[side]) for stem, found in hashes.items()] for side in (0, 1))
     return PairHashes(hash_named(photos), hash_named(label_maps))
 

@@ -13,8 +13,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from apfgan.config import Config, DataConfig
-from apfgan.data import find_pairs, find_photos, load_label_map, spread, watched_label_maps
+from apfgan.data import find_pairs, load_label_map, spread, watched_label_maps
 from apfgan.files import write_bytes
+from apfgan.image_sets import find_images
 from apfgan.images import encode_jpeg, read_photo, resize_photo
 from apfgan.networks import Painter
 from apfgan.runs import Run
@@ -120,7 +121,7 @@ def save_film(run: Run, *, until: int) -> None:
 def _subjects(data: Path, config: DataConfig) -> list[Subject]:
     label_maps = watched_label_maps(data)
     truth = label_maps[0].parent.parent / "imgs"
-    photos = {path.stem: path for path in find_photos(truth)} if truth.exists() else {}
+    photos = {image.stem: image.path for image in find_images(truth)} if truth.exists() else {}
     return [
         Subject(path.stem, load_label_map(path, config), _photo(photos[path.stem], config) if path.stem in photos else None)
         for path in spread(label_maps, SUBJECTS)
