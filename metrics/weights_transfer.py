@@ -44,7 +44,7 @@ def fetch(name: str, *, progress: Progress = SILENT, timeout: float = 60) -> Pat
         return find_file(entry) if isinstance(entry, WeightsFile) else find_network(entry)
     except WeightsError as error:
         if variable := next((each for each in OFFLINE_VARIABLES if os.environ.get(each, "").lower() in ("1", "on", "yes", "true")), None):
-            raise WeightsError(f"{error} ({variable} is set: nothing is downloaded)") from error
+            raise WeightsError(f"{variable} is set: nothing is downloaded, and {error}") from error
     return _fetch_file(entry, progress, timeout) if isinstance(entry, WeightsFile) else _fetch_network(entry, progress)
 
 
@@ -115,7 +115,7 @@ def _fetch_file(entry: WeightsFile, progress: Progress, timeout: float) -> Path:
     target = torch_cache() / entry.file
 
     def complaint(content: Content) -> str:
-        return f"what came from {entry.url} is not {entry.file}: {describe(content, entry)}. {by_hand(entry)}"
+        return f"what came from {entry.url} is not {entry.file}: {describe(content, entry)}. Nothing was kept; try again, or {by_hand(entry)}"
 
     with progress.task(f"fetch {entry.file}", entry.size, unit="bytes") as task:
         blocks = _download(entry, timeout)
@@ -130,7 +130,7 @@ def _download(entry: WeightsFile, timeout: float) -> Iterator[bytes]:
     except (OSError, HTTPException) as error:  # OSError: urllib's own errors, timeouts, broken connections, certificates
         if isinstance(error, HTTPError):
             error.close()
-        raise WeightsError(f"cannot download {entry.url} ({error}). {by_hand(entry)}") from error
+        raise WeightsError(f"cannot download {entry.url} ({error}). Without a network: {by_hand(entry)}") from error
 
 
 def _fetch_network(entry: HubModel, progress: Progress) -> Path:
@@ -142,7 +142,8 @@ def _fetch_network(entry: HubModel, progress: Progress) -> Path:
             for file in entry.pins:
                 hf_hub_download(entry.repository, file, revision=entry.revision, force_download=again)
     except Exception as error:  # the hub's client raises its own errors, OSError, and those of whichever HTTP library it uses
-        raise WeightsError(f"cannot download {entry.addresses[0]} from the hub ({error}). {by_hand(entry)}") from error
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise WeightsError(f"cannot download {entry.addresses[0]} ({reason}). Without a network: {by_hand(entry)}") from error
     return find_network(entry)
 
 
