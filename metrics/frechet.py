@@ -82,14 +82,14 @@ def measure_distance(features: np.ndarray, reference: Gaussian) -> Measured:
     shift = mean - reference.mean
     value = float(shift @ shift + squares.sum() / (count - 1) + reference.trace - 2 * singular.sum())
     # Derivatives of the mean's, the trace's and the root's part towards each image (spec: metrics, 5.2); tr(TS) = Σ singular values with
-    # T = F (Fᵀ S F)^-½ Fᵀ, whose quadratic form at image i is (n-1) `pull`.
-    influence = 2 * centred @ shift + (squares * count - squares.sum()) / (count - 1) - (count - 1) * (pull - pull.mean())
+    # T = F (Fᵀ S F)^-½ Fᵀ, whose quadratic form at image i is (n-1) `pull`; an image's weight enters S with n/(n-1), hence n here.
+    influence = 2 * centred @ shift + (squares * count - squares.sum()) / (count - 1) - count * (pull - pull.mean())
     return Measured(max(value, 0.0), influence - influence.mean(), count)
 
 
 def check_finite(rows: np.ndarray, names: Sequence[str] | None = None) -> None:
     """Raise `DataError` if something observed in an image, `rows` (N, ...), is not finite: it names the first such image, else its row."""
-    broken = np.flatnonzero(~np.isfinite(rows).reshape(len(rows), -1).all(axis=1))
+    broken = np.flatnonzero(~np.isfinite(rows).all(axis=tuple(range(1, rows.ndim))))
     if len(broken):
         first = f"image {broken[0]} (counted from 0)" if names is None else f"image {names[broken[0]]}"
         raise DataError(f"{first} gives a number that is not finite ({len(broken)} of {len(rows)} images do): look at that image")
