@@ -11,7 +11,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from apfgan.errors import DataError, WeightsError
 from apfgan.files import hash_file
-from metrics.aesthetic import AestheticHead, AestheticJudge, EmbeddingJudge
+from metrics.aesthetic import AestheticHead, EmbeddingJudge
 from metrics.vision_features import crop_square
 
 REAL_HEAD = Path(__file__).parents[2] / "shared" / "weights" / "sac+logos+ava1-l14-linearMSE.pth"
@@ -153,8 +153,8 @@ def test_scores_equal_the_recipe(tmp_path, images) -> None:
     embeddings = by_transformers(clip, list(images))
     with torch.no_grad():
         expected = head(embeddings / embeddings.norm(dim=-1, keepdim=True))[:, 0].numpy()
-    judge = AestheticJudge(tmp_path / "clip", tmp_path / "head.pth", batch=2)
-    seen = judge.observe(images, maps_for(images))["aesthetic"]
+    observed = EmbeddingJudge(tmp_path / "clip", batch=2).observe(images, maps_for(images))
+    seen = AestheticHead.read(tmp_path / "head.pth").score(observed["embedding"])
     assert seen.dtype == np.float64
     np.testing.assert_allclose(seen, expected, atol=1e-5)
 
@@ -222,7 +222,8 @@ def test_identities_tell_what_is_seen_from_how_it_is_scored(tmp_path) -> None:
 def test_a_head_for_another_clip_is_refused(tmp_path) -> None:
     save_clip(tmp_path / "clip")
     save_second_head(tmp_path / "head.pth", dimensions=12)
+    head = AestheticHead.read(tmp_path / "head.pth")
     with pytest.raises(WeightsError, match=r"12 numbers.*makes 24"):
-        AestheticJudge(tmp_path / "clip", tmp_path / "head.pth")
+        head.require(EmbeddingJudge(tmp_path / "clip").dimensions)
     with pytest.raises(WeightsError, match=r"12 numbers.*makes 24"):
-        AestheticHead.read(tmp_path / "head.pth").score(np.ones((2, 24)))
+        head.score(np.ones((2, DIMENSIONS)))
