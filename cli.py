@@ -33,12 +33,18 @@ if TYPE_CHECKING:
     from apfgan.labels import Classes
     from apfgan.preflight import TrainingPlan
     from apfgan.ranking import Place
-    from apfgan.records import Candidate, Estimate, Measurement
+    from apfgan.records import Anchors, Candidate, Estimate, Measurement
     from apfgan.runs import Run
     from apfgan.training import Company
     from apfgan.training_log import EpochRecord
+    from metrics.segformer import Geometry
     from metrics.weights import Finding, Status
+    from selection.distances import Comparison
+    from selection.evaluation import Evaluation
+    from selection.image_candidates import ImageCandidates
+    from selection.judge_check import Check
     from selection.measuring import Bench
+    from selection.sources import ImageSource
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -51,8 +57,10 @@ data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look a
 weights_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Weights of judges and perceptual losses: what is here, and how to get the rest."
 )
+judge_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Judges of mask accuracy: fit one, and see what it is worth.")
 app.add_typer(data_app, name="data")
 app.add_typer(weights_app, name="weights")
+app.add_typer(judge_app, name="judge")
 
 RunOption = Annotated[Path, typer.Option("--run", help="The run directory.", show_default=False)]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, ... (auto: cuda where there is one).")]
@@ -66,6 +74,9 @@ EpochsOption = Annotated[
     str,
     typer.Option("--epochs", help="270-310, 270-310:2, 273,298,299, last10, all, or candidates: avg_273_299@7.", show_default=False),
 ]
+
+FEW_IMAGES = 2048
+"""Below as many images as Inception has features, the bias of a Fréchet distance is at its worst."""
 
 DEMO_PAIRS, DEMO_MAPS = 96, 32
 """Training pairs and test label maps of the demo."""
@@ -97,6 +108,28 @@ class PhaseChoice(StrEnum):
 
     progressive = "progressive"
     augmented = "augmented"
+
+
+class FidChoice(StrEnum):
+    """Whose FID."""
+
+    pytorch_fid = "pytorch-fid"
+    clean = "clean"
+
+
+class CheckChoice(StrEnum):
+    """A further network whose distance is reported."""
+
+    dinov2 = "dinov2"
+    clip = "clip"
+
+
+class GeometryChoice(StrEnum):
+    """How the mask judge takes an image in."""
+
+    native = "native"
+    squash_512 = "squash-512"
+    short_512 = "short-512"
 
 
 class JudgesChoice(StrEnum):
@@ -290,10 +323,9 @@ def data_check(
     from apfgan.data import check_dataset
     from apfgan.files import write_text
     from apfgan.images import shown
-    from apfgan.labels import Classes
 
     screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
-    meaning = Classes(ignore=ignore) if classes is None else Classes.numbered(classes, ignore=ignore)
+    meaning = _classes(classes, ignore)
     found = check_dataset(data, meaning, progress=screen.progress)
     if problems is not None:
         write_text(problems, "".join(f"{shown(path)}: {message}\n" for path, message in found.problems))
@@ -580,17 +612,35 @@ def generate(
 @app.command()
 def score(
     context: typer.Context,
-    run: RunOption,
+    run: Annotated[Path | None, typer.Option("--run", help="The run directory. With --images: where the scores are kept (apfgan-scores).")] = None,
     epochs: Annotated[str, typer.Option("--epochs", help="270-310, 270-310:2, 273,298,299, last10, all, or candidates: avg_273_299@7.")] = "all",
+    images: Annotated[
+        list[str] | None,
+        typer.Option("--images", help="Images of any generator instead: 'out/{epoch}/*.jpg', 'zips/{name}.zip', NAME=FOLDER; may be repeated."),
+    ] = None,
     labels: Annotated[Path | None, typer.Option("--labels", help="Folder of label maps.")] = None,
-    real: Annotated[Path | None, typer.Option("--real", help="Folder of photos to compare with.")] = None,
+    real: Annotated[Path | None, typer.Option("--real", help="Photos to compare with: folder, zip, or pytorch-fid's .npz.")] = None,
     data: Annotated[Path | None, typer.Option("--data", help="Data set that holds both (test/labels, train/imgs).")] = None,
     judges: Annotated[
         JudgesChoice | None, typer.Option("--judges", help="standard: Inception, SegFormer, CLIP; embedded: fitted on the training pairs.")
     ] = None,
+    fid: Annotated[FidChoice | None, typer.Option("--fid", help="Standard judges: whose FID.")] = None,
+    check: Annotated[list[CheckChoice] | None, typer.Option("--check", help="Standard judges: a further distance; may be repeated.")] = None,
     segformer: Annotated[str | None, typer.Option("--segformer", help="Standard judges: folder or hub id of the SegFormer.")] = None,
-    board: Annotated[str | None, typer.Option("--board", help="Formula of the total: A, B or jittor3.")] = None,
+    geometry: Annotated[GeometryChoice | None, typer.Option("--geometry", help="Standard judges: how the SegFormer takes an image in.")] = None,
+    aesthetic_head: Annotated[Path | None, typer.Option("--aesthetic-head", help="Standard judges: another of LAION's heads.")] = None,
+    board: Annotated[str | None, typer.Option("--board", help="Formula of the total: A, B, jittor3, or a .toml of your own.")] = None,
+    votes: Annotated[float | None, typer.Option("--votes", help="Share of the jury's votes, 0 to 1, where the formula weighs it.")] = None,
+    style_similarity: Annotated[float | None, typer.Option("--style-similarity", help="-1 to 1, where the formula weighs it.")] = None,
     limit: Annotated[int | None, typer.Option("--limit", help="Only so many label maps, evenly spread.", min=2)] = None,
+    expect: Annotated[int | None, typer.Option("--expect", help="Refuse any other number of label maps.", min=2)] = None,
+    allow_missing: Annotated[bool, typer.Option("--allow-missing", help="With --images: take the label maps of which all sets have one.")] = False,
+    reencode: Annotated[bool, typer.Option("--reencode", help="With --images: all pass the JPEG encoder of a submission first.")] = False,
+    convert: Annotated[
+        bool | None, typer.Option("--convert/--strict", help="Read doubtful files (16 bit, transparent, ...) as pytorch-fid does, or refuse them.")
+    ] = None,
+    classes: ClassesOption = None,
+    ignore: IgnoreOption = None,
     seed: SeedOption = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
@@ -599,18 +649,84 @@ def score(
 ) -> None:
     """Measure candidates into the ledger; what it holds already is not measured again."""
     from apfgan.runs import Run
+    from selection.evaluation import open_label_maps, remembered
 
     screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
-    named = {"labels": labels, "real": real, "data": data, "judges": judges and judges.value, "segformer": segformer, "board": board}
+    named: dict[str, Any] = {
+        "labels": labels,
+        "real": real,
+        "data": data,
+        "judges": judges and judges.value,
+        "fid": fid and fid.value,
+        "checks": tuple(each.value for each in check) if check else None,
+        "segformer": segformer,
+        "geometry": geometry and geometry.value,
+        "aesthetic_head": aesthetic_head,
+        "board": board,
+        "votes": votes,
+        "style_similarity": style_similarity,
+        "convert": convert,
+    }
     # A quick look is not remembered by the next score, only by the searches that follow it.
     asked = {name: value for name, value in named.items() if value is not None} | {"limit": limit}
-    opened = Run.open(run)
-    candidates = _candidates(opened, epochs, seed)
+    if run is None and not images:
+        raise UsageError("name what to score: --run RUN, or --images 'out/{epoch}/*.jpg' for the images of another generator")
+    path = run or Path("apfgan-scores")
+    known = Run(path) if (path / "run.toml").exists() else None
+    evaluation = replace(remembered(known or Run(path)), **asked)
+    label_maps = open_label_maps(evaluation, expect=expect)
+    if images:
+        found = _find_images(images, label_maps, known, screen, convert=evaluation.convert, allow_missing=allow_missing, reencode=reencode)
+        opened = known or Run.create(path, _foreign_config(found.size, classes, ignore))
+        sources = found.sources(opened.config.data.label_classes)
+        candidates = list(sources)
+    else:
+        opened, found, sources = Run.open(path), None, {}
+        candidates = _candidates(opened, epochs, seed)
     with opened.lock():
         opened.record_command(context.obj)
-        bench = _bench(opened, device, screen, asked)
-        _measure(bench, candidates, screen)
+        bench = _bench(opened, device, screen, asked, images=found)
+        _find_anchors(bench, evaluation, screen)
+        _measure(bench, candidates, screen, sources)
     _show_ranking(screen, opened)
+
+
+def _find_images(
+    patterns: Sequence[str], label_maps: Sequence[Path], run: "Run | None", screen: Screen, *, convert: bool, allow_missing: bool, reencode: bool
+) -> "ImageCandidates":
+    """The sets of images that the patterns name, checked; of the size that the run has, if there is one."""
+    from apfgan.config import OutputConfig
+    from selection.image_candidates import find_image_candidates
+
+    found = find_image_candidates(
+        patterns,
+        label_maps,
+        size=None if run is None else (run.config.data.width, run.config.data.height),
+        convert=convert,
+        allow_missing=allow_missing,
+        reencode=None if not reencode else OutputConfig() if run is None else run.config.output,
+        progress=screen.progress,
+    )
+    screen.progress.say(f"{len(found.checked)} sets of {len(found.label_maps)} images, {found.size[0]}x{found.size[1]}, all whole")
+    for note in found.notes:
+        screen.progress.say(f"note: {note}")
+    return found
+
+
+def _foreign_config(size: tuple[int, int], classes: int | None, ignore: int | None) -> "Config":
+    """Settings of a run that holds nothing but scores of images from elsewhere."""
+    from apfgan.config import Config, DataConfig
+    from apfgan.labels import Classes
+
+    meaning = Classes(ignore=ignore) if classes is None else Classes.numbered(classes, ignore=ignore)
+    return Config(data=DataConfig(width=size[0], height=size[1], load_width=size[0], classes=meaning.names, ignore=ignore))
+
+
+def _find_anchors(bench: "Bench", evaluation: "Evaluation", screen: Screen) -> None:
+    """Have it known what real photos score."""
+    from selection.anchors import find_anchors, real_photos
+
+    find_anchors(bench, real_photos(evaluation, bench.label_maps), progress=screen.progress)
 
 
 @app.command()
@@ -620,22 +736,24 @@ def rank(
     by: Annotated[str | None, typer.Option("--by", help="Metric that decides. Default: the composite, or the one metric of the table.")] = None,
     board: Annotated[str | None, typer.Option("--board", help="Formula of a table's total. Default: by its columns.")] = None,
     top: Annotated[int, typer.Option("--top", help="Show so many.", min=1)] = 20,
+    checks: Annotated[bool, typer.Option("--checks", help="Show the checks: mean IoU, KID, precision, recall, further distances.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Order what was measured, best first, with its noise."""
     from apfgan.runs import Run
+    from metrics.composite import find_formula
     from selection.tables import rank_table
 
     screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
     if (run is None) == (csv is None):
         raise UsageError("name what to rank: --run RUN, or --csv FILE")
     if csv is not None:
-        table = rank_table(csv, by=by, formula=board)
+        table = rank_table(csv, by=by, formula=find_formula(board) if board else None)
         _print_places(screen, table.places, by=table.by, top=top, notes=table.disagreements)
     elif run is not None:
-        _show_ranking(screen, Run.open(run), by=by or "composite", top=top)
+        _show_ranking(screen, Run.open(run), by=by or "composite", top=top, checks=checks)
 
 
 @app.command()
@@ -852,6 +970,30 @@ def submit(
     screen.result(result, f"{done.path}: {done.images} images of {chosen}; its bytes score {done.composite.value:.4f}, as measured")
 
 
+@app.command()
+def fid(
+    images: Annotated[str, typer.Argument(help="Images to judge: a folder, a zip, or a pattern as 'out/*.png'.", show_default=False)],
+    real: Annotated[str, typer.Argument(help="Photos to compare with: the same, or an .npz with their statistics.", show_default=False)],
+    protocol: Annotated[FidChoice, typer.Option("--protocol", help="Whose FID.")] = FidChoice.pytorch_fid,
+    save_stats: Annotated[Path | None, typer.Option("--save-stats", help="Keep the photos' statistics in this .npz, for the next time.")] = None,
+    convert: Annotated[bool, typer.Option("--convert", help="Read doubtful files (16 bit, transparent, ...) as pytorch-fid does.")] = False,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """FID, KID, precision and recall of any images, by pytorch-fid's or clean-fid's protocol."""
+    from metrics.standard import fid_judge
+    from metrics.weights import INCEPTION, INCEPTION_TORCHSCRIPT, find_file
+    from selection.distances import compare_images
+
+    screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
+    weights = find_file(INCEPTION if protocol is FidChoice.pytorch_fid else INCEPTION_TORCHSCRIPT)
+    judge = fid_judge(protocol.value, weights, device=_device(device))
+    found = compare_images(images, real, judge, convert=convert, keep=save_stats, progress=screen.progress)
+    _show_comparison(screen, found, judge.identity)
+
+
 @weights_app.command("list")
 def weights_list(as_json: JsonOption = False, quiet: QuietOption = False, verbose: VerboseOption = False) -> None:
     """Which pretrained weights are here, and where to get the others."""
@@ -930,6 +1072,101 @@ def weights_add(
     screen.result({"path": str(place)}, f"verified and copied to {place}")
 
 
+@judge_app.command("fit")
+def judge_fit(
+    data: Annotated[Path, typer.Option("--data", help="Data set whose training pairs it is fitted to.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the judge; a fit that was stopped goes on from there.", show_default=False)],
+    origin: Annotated[str | None, typer.Option("--from", help="Begin with the SegFormer in this folder, or of this hub id.")] = None,
+    size: Annotated[str | None, typer.Option("--size", help="Begin with random weights of this size, b0 to b5. Default: b0.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="Optimiser steps. Default: 40000.")] = None,
+    batch: Annotated[int | None, typer.Option("--batch", help="Crops a step. Default: 8.")] = None,
+    crop: Annotated[int | None, typer.Option("--crop", help="Side of a crop in pixels. Default: 512.")] = None,
+    rate: Annotated[float | None, typer.Option("--rate", help="Learning rate of the encoder. Default: 6e-5.")] = None,
+    share: Annotated[float, typer.Option("--hold-out", help="Share of the pairs that is kept back, to check the judge on.", min=0, max=0.9)] = 0.05,
+    classes: ClassesOption = None,
+    ignore: IgnoreOption = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the new weights and of every draw.", min=0)] = 0,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Fine-tune a SegFormer on the training pairs, to be the standard mask judge; a fit that was stopped goes on where it was."""
+    from metrics.pretrained import required_pretrained
+    from metrics.segformer_recipe import Recipe
+    from selection.judge_fitting import fit_judge
+
+    screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
+    if origin is not None and size is not None:
+        raise UsageError("--from brings its own size: leave --size out")
+    named: dict[str, Any] = {"steps": steps, "batch": batch, "crop": crop, "rate": rate}
+    recipe = replace(Recipe(), **{name: value for name, value in named.items() if value is not None})
+    with _patient() as stop:
+        fitted = fit_judge(
+            data,
+            out,
+            classes=_classes(classes, ignore),
+            recipe=recipe,
+            pretrained=required_pretrained(origin) if origin else None,
+            size=size or "b0",
+            share=share,
+            seed=seed,
+            device=_device(device),
+            progress=screen.progress,
+            stop=stop,
+        )
+    assert fitted is not None  # else it was stopped
+    result = {"judge": str(out), "pairs": fitted.pairs, "held_out": len(fitted.held_out), "begins_with": dict(fitted.request.begins_with)}
+    result |= {"accuracy": fitted.accuracy and asdict(fitted.accuracy), "mean_iou": fitted.mean_iou and asdict(fitted.mean_iou)}
+    lines = [f"{out}: fitted to {fitted.pairs} pairs in {fitted.request.recipe.steps} steps"]
+    if fitted.accuracy and fitted.mean_iou:
+        found = f"mask accuracy {_with_error(fitted.accuracy)}, mean IoU {_with_error(fitted.mean_iou)}"
+        lines.append(f"on the {len(fitted.held_out)} held out: {found}")
+    lines.append(f"score with it: apfgan score --run RUN --judges standard --segformer {out}")
+    screen.result(result, "\n".join(lines))
+
+
+@judge_app.command("check")
+def judge_check(
+    data: Annotated[Path, typer.Option("--data", help="Data set whose photos are looked at.", show_default=False)],
+    segformer: Annotated[str | None, typer.Option("--segformer", help="Check the SegFormer in this folder, or of this hub id.")] = None,
+    run: Annotated[Path | None, typer.Option("--run", help="Check the embedded judge of this run.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Look at the pairs that it was fitted to as well.")] = False,
+    limit: Annotated[int | None, typer.Option("--limit", help="Only so many pairs, evenly spread.", min=1)] = None,
+    size: Annotated[
+        str | None, typer.Option("--size", help="Bring the photos to WIDTHxHEIGHT. Default: the run's, or as the judge was fitted, or as they are.")
+    ] = None,
+    geometry: Annotated[GeometryChoice | None, typer.Option("--geometry", help="How the SegFormer takes a photo in. Default: native.")] = None,
+    classes: ClassesOption = None,
+    ignore: IgnoreOption = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Accuracy of a mask judge on real photos that it was not fitted to: the most that any generated image can reach."""
+    from apfgan.data import spread
+    from apfgan.runs import Run
+    from selection.judge_check import check, judge_photos
+    from selection.judge_subject import embedded_subject, segformer_subject
+
+    screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
+    if run is not None and segformer is None:
+        if any(each is not None for each in (classes, ignore, geometry)):
+            raise UsageError("--run brings its own classes and geometry: leave --classes, --ignore and --geometry out")
+        subject = embedded_subject(Run.open(run), data, everything=everything, device=_device(device))
+    elif segformer is not None and run is None:
+        meaning = None if classes is None and ignore is None else _classes(classes, ignore)
+        form: Geometry = geometry.value if geometry else "native"
+        subject = segformer_subject(segformer, data, classes=meaning, geometry=form, everything=everything, device=_device(device))
+    else:
+        raise UsageError("name one judge to check: --segformer FOLDER_OR_HUB_ID, or --run RUN for its embedded judge")
+    pairs = spread(subject.pairs, limit)
+    shape = _size(size) if size else subject.size
+    found = check(judge_photos(subject.judge, pairs, subject.classes, size=shape, progress=screen.progress), subject.classes)
+    _show_check(screen, found, subject.classes, f"{len(pairs)} of {subject.about}" if limit else subject.about)
+
+
 def _device(name: str) -> str:
     """`name`, or what `auto` means here; raises `EnvironmentProblem` for a device that this machine lacks."""
     import torch
@@ -949,21 +1186,24 @@ def _candidates(run: "Run", text: str, seed: int | None) -> "list[Candidate]":
     return [each if seed is None or each.seed else each.with_seed(seed) for each in chosen]
 
 
-def _bench(run: "Run", device: str, screen: Screen, asked: Mapping[str, Any] | None = None) -> "Bench":
+def _bench(run: "Run", device: str, screen: Screen, asked: Mapping[str, Any] | None = None, *, images: "ImageCandidates | None" = None) -> "Bench":
     """The bench of this run: as the last `score` set it up, but for what was asked for anew; remembered for the next command."""
     from selection.evaluation import open_bench, remember, remembered
 
     evaluation = replace(remembered(run), **(asked or {}))
-    bench = open_bench(run, evaluation, device=_device(device), progress=screen.progress)
+    bench = open_bench(run, evaluation, images=images, device=_device(device), progress=screen.progress)
     remember(run, evaluation, protocol=bench.protocol_id)
     return bench
 
 
-def _measure(bench: "Bench", candidates: "Sequence[Candidate]", screen: Screen) -> "list[Measurement]":
-    """Measure all of them, showing the best so far; says so when there was nothing left to do."""
+def _measure(
+    bench: "Bench", candidates: "Sequence[Candidate]", screen: Screen, sources: "Mapping[Candidate, ImageSource] | None" = None
+) -> "list[Measurement]":
+    """Measure all of them, showing the best so far; says so when there was nothing left to do. `sources`: of images that are there already."""
     from selection.measuring import is_measured, measure
 
-    known = sum(is_measured(bench, candidate) for candidate in candidates)
+    sources = sources or {}
+    known = sum(is_measured(bench, candidate, sources.get(candidate)) for candidate in candidates)
     if known == len(candidates):
         screen.progress.say(f"nothing to measure: the ledger holds all {known} already")
     elif known:
@@ -971,7 +1211,7 @@ def _measure(bench: "Bench", candidates: "Sequence[Candidate]", screen: Screen) 
     found: list[Measurement] = []
     with screen.progress.task("candidates", len(candidates), unit="candidates") as task:
         for candidate in candidates:
-            found.append(measure(bench, candidate, progress=screen.progress))
+            found.append(measure(bench, candidate, source=sources.get(candidate), progress=screen.progress))
             best = max(found, key=lambda each: each.composite.value)
             task.advance()
             task.note(f"best so far: {best.candidate} {best.composite.value:.4f}")
@@ -985,7 +1225,14 @@ def _ranking(run: "Run", *, by: str = "composite") -> "list[Place]":
     measured = comparable(run.ledger.read(), protocol=run.current_protocol)
     if not measured:
         raise UsageError(f"nothing is measured in {run.path} yet. Do so with: apfgan score --run {run.path} --data DATA")
-    return rank_measurements(measured, by=by)
+    return rank_measurements(measured, by=by, influences=run.influences)
+
+
+def _classes(count: int | None, ignore: int | None) -> "Classes":
+    """What `--classes` and `--ignore` say of a data set that no run knows."""
+    from apfgan.labels import Classes
+
+    return Classes(ignore=ignore) if count is None else Classes.numbered(count, ignore=ignore)
 
 
 def _counts_text(classes: "Classes", parts: "Mapping[str, LabelCounts]") -> str:
@@ -1007,20 +1254,48 @@ def _counts_text(classes: "Classes", parts: "Mapping[str, LabelCounts]") -> str:
     return "\n".join([*sizes, "", _table(header, rows)])
 
 
-def _show_ranking(screen: Screen, run: "Run", *, by: str = "composite", top: int = 20) -> None:
+def _show_ranking(screen: Screen, run: "Run", *, by: str = "composite", top: int = 20, checks: bool = False) -> None:
+    from apfgan.ranking import protocol_of
+
     places = _ranking(run, by=by)
     left_out = len({each.candidate for each in run.ledger.read()} - {place.entry.name for place in places})
     notes = [f"{left_out} candidates were measured under another protocol only, and are left out"] if left_out else []
-    measurement = places[0].entry.measurement
-    if measurement is not None and measurement.protocol["judges"]["judges"] == "embedded":
+    best = min(places, key=lambda place: -place.entry.metrics["composite"].value).entry.measurement
+    assert best is not None
+    worth = _worth(best)
+    if best.protocol["judges"]["judges"] == "embedded":
         notes.append("embedded judges: these numbers compare within this run only")
-    _print_places(screen, places, by=by, top=top, notes=notes)
+    elif best.images < FEW_IMAGES:
+        notes.append(f"a Fréchet distance is larger for fewer images: compare at {best.images} images only, and with that of real photos")
+    anchors = run.read_anchors(protocol_of(best))
+    _print_places(screen, places, by=by, top=top, notes=notes, checks=checks, anchors=anchors, worth=worth)
 
 
-def _print_places(screen: Screen, places: "Sequence[Place]", *, by: str, top: int, notes: Sequence[str]) -> None:
-    from apfgan.records import clipping_note
+def _worth(best: "Measurement") -> dict[str, dict[str, float]]:
+    """What each term adds to the total of a measurement, and how much the total moves for one unit of each score."""
+    from metrics.composite import Formula, contributions, exchange_rates, scores_of
 
-    metrics = [name for name in places[0].entry.metrics if name != by]
+    formula = Formula(**best.protocol["formula"])
+    values = {name: each.value for name, each in scores_of(best.metrics, distance=best.protocol["judges"]["distance"]).items()}
+    return {"contributions": contributions(formula, **values), "exchange_rates": exchange_rates(formula, **values)}
+
+
+def _print_places(
+    screen: Screen,
+    places: "Sequence[Place]",
+    *,
+    by: str,
+    top: int,
+    notes: Sequence[str],
+    checks: bool = False,
+    anchors: "Anchors | None" = None,
+    worth: Mapping[str, Mapping[str, float]] | None = None,
+) -> None:
+    from apfgan.ranking import clipping_note, parts_of
+
+    measured = places[0].entry.metrics
+    parts = ("composite", *parts_of(measured)) if "composite" in measured else tuple(measured)
+    metrics = [name for name in measured if name != by and (name in parts) is not checks]
     header = [
         "",
         "candidate",
@@ -1032,10 +1307,13 @@ def _print_places(screen: Screen, places: "Sequence[Place]", *, by: str, top: in
             f"{place.place}{'=' if place.tied and place.place > 1 else ''}",
             place.entry.name,
             _with_error(place.value) if by == "composite" or place.value.error is not None else f"{place.value.value:.6g}",
-            *(f"{place.entry.metrics[name].value:.4g}" for name in metrics),
+            *(_brief(place.entry.metrics.get(name)) for name in metrics),
         ]
         for place in places[:top]
     ]
+    if anchors is not None:
+        real = {**anchors.metrics, **({"composite": anchors.composite} if anchors.composite else {})}
+        rows.append(["", "real photos", _with_error(real[by]) if by in real else "", *(_brief(real.get(name)) for name in metrics)])
     if clipping := clipping_note([place.entry.metrics for place in places]):
         notes = [*notes, clipping]
     lines = [_table(header, rows)]
@@ -1043,6 +1321,10 @@ def _print_places(screen: Screen, places: "Sequence[Place]", *, by: str, top: in
         lines.append(f"... and {len(places) - top} more (--top {len(places)} shows all)")
     if any(place.tied for place in places[1:]):
         lines.append("= not told apart from the best by the noise of these images")
+    if anchors is not None and rows[-1][2:].count("") < len(metrics) + 1:
+        lines.append(f"real photos: {anchors.origin}, as many as there are images for the distance; nothing can be asked to be better")
+    if worth is not None:
+        lines.append(_worth_text(worth))
     result = {
         "by": by,
         "notes": list(notes),
@@ -1055,11 +1337,27 @@ def _print_places(screen: Screen, places: "Sequence[Place]", *, by: str, top: in
             }
             for place in places
         ],
+        "real_photos": None if anchors is None else asdict(anchors),
+        **(worth or {}),
     }
     screen.result(result, "\n".join([*lines, *(f"note: {note}" for note in notes)]))
 
 
-_SHORT = {"mask_accuracy": "mask"}
+def _worth_text(worth: Mapping[str, Mapping[str, float]]) -> str:
+    """One line on what the best total is made of, and one on what a unit of each score is worth there."""
+    terms = " + ".join(f"{name} {value:.4f}" for name, value in worth["contributions"].items())
+    rates = worth["exchange_rates"]
+    units = (
+        f"mask +0.01 = {rates['mask_accuracy'] / 100:+.4f}, aesthetic +0.1 = {rates['aesthetic'] / 10:+.4f}, distance -1 = {-rates['distance']:+.4f}"
+    )
+    return f"the best score is {terms}\nand moves by: {units}"
+
+
+def _brief(value: "Estimate | None") -> str:
+    return "" if value is None else f"{value.value:.4g}"
+
+
+_SHORT = {"composite": "score", "mask_accuracy": "mask"}
 
 
 def _weights_text(found: "Sequence[Status]") -> str:
@@ -1109,8 +1407,52 @@ def _narrow(path: Path, width: int) -> str:
     return text if len(text) <= width else "..." + text[3 - width :]
 
 
-def _with_error(value: "Estimate") -> str:
-    return f"{value.value:.4f}" if value.error is None else f"{value.value:.4f} ±{value.error:.4f}"
+def _show_check(screen: Screen, found: "Check", classes: "Classes", about: str) -> None:
+    """The figures of a judge, and a table of the classes that were given or seen."""
+    from selection.judge_check import FEW_IMAGES, class_estimates
+
+    rows = []
+    records: dict[str, dict[str, Any]] = {}
+    pixels = max(1, int(found.classes.pixels.sum()))
+    for index, (accuracy, iou) in enumerate(class_estimates(found)):
+        if iou is None:
+            continue
+        name, images, share = classes.names[index], int(found.classes.images[index]), found.classes.pixels[index] / pixels
+        cells = ["" if each is None else _with_error(each) for each in (accuracy, iou)]
+        rows.append([name[:24], f"{images}{'*' if images < FEW_IMAGES else ' '}", f"{share:.2%}", *cells])
+        records[name] = {"images": images, "pixels": int(found.classes.pixels[index]), "accuracy": accuracy and asdict(accuracy), "iou": asdict(iou)}
+    total = {"accuracy": found.accuracy.estimate, "mean_iou": found.iou.estimate}
+    result = {"pairs": about, "images": found.accuracy.images, **{name: asdict(each) for name, each in total.items()}}
+    result |= {"alarms": list(found.alarms), "classes": records}
+    figures = f"mask accuracy {_with_error(total['accuracy'])}, mean IoU {_with_error(total['mean_iou'])}"
+    lines = [figures, *textwrap.wrap(f"on {about}", 80), ""]
+    lines += [_table(["class", "images", "pixels", "accuracy", "IoU"], rows), f"* in fewer than {FEW_IMAGES} images: these figures say little"]
+    for alarm in found.alarms:
+        lines += ["", *textwrap.wrap(f"warning: {alarm}", 80)]
+    screen.result(result, "\n".join(lines))
+
+
+def _show_comparison(screen: Screen, found: "Comparison", judge: Mapping[str, Any]) -> None:
+    """Every number on a line with its error, KID in both usual scales, and what has to be known of them below."""
+    estimates = {name: each.estimate for name, each in found.measured.items()}
+    result: dict[str, Any] = {"judge": dict(judge), "images": found.images, "photos": found.reference.count}
+    result |= {name: asdict(each) for name, each in estimates.items()}
+    result |= {"floor": found.floor and asdict(found.floor), "notes": found.notes}
+    lines = [f"{judge['name']}: {found.images} images, {found.reference.count or 'unknown'} photos"]
+    for name, each in estimates.items():
+        if name.startswith("kid"):
+            lines.append(f"{name:16} {_with_error(each, digits=7)}")
+            name, each = f"{name} x1000", replace(each, value=1000 * each.value, error=each.error and 1000 * each.error)
+        lines.append(f"{name:16} {_with_error(each)}")
+    if found.floor is not None:
+        lines.append(f"{'floor':16} {found.floor.mean:.4f} ±{found.floor.deviation:.4f} for as many of the photos against the others")
+    for note in found.notes:
+        lines += textwrap.wrap(f"note: {note}", 80)
+    screen.result(result, "\n".join(lines))
+
+
+def _with_error(value: "Estimate", *, digits: int = 4) -> str:
+    return f"{value.value:.{digits}f}" + ("" if value.error is None else f" ±{value.error:.{digits}f}")
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

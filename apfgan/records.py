@@ -137,7 +137,7 @@ class Measurement:
     images: int
     """Number of images behind the numbers."""
     metrics: Mapping[str, Estimate]
-    """By metric name (`mask_accuracy`, `aesthetic`, `fid` or `fd-embedded`)."""
+    """By metric name: `mask_accuracy`, `aesthetic`, the distance (`fid`, `fd-embedded`, ...), then the checks that no total is made of."""
     composite: Estimate
     """The score of the contest, by `formula`."""
     formula: str
@@ -152,6 +152,20 @@ class Measurement:
     versions: Mapping[str, str]
     status: str = "complete"
     schema: int = SCHEMA
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Anchors:
+    """What the judges say of real photos, beside which a score is read: the floor of the distance, the ceiling of what else there is."""
+
+    metrics: Mapping[str, Estimate]
+    """By metric name, as far as it could be measured. The distance is that of as many photos as there are images."""
+    composite: Estimate | None
+    """The total of these; None where a part of it is missing."""
+    photos: int
+    """Photos that were judged."""
+    origin: str
+    """Which photos, in words."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,16 +187,6 @@ class Manifest:
     """Hash of the training data."""
     config: Mapping[str, Any] = field(default_factory=dict)
     version: str = ""
-
-
-def clipping_note(measured: Sequence[Mapping[str, Estimate]]) -> str | None:
-    """What to tell a reader when the total no longer sees the distances of some candidates, given the metrics of each; None if it sees all."""
-    distances = [(name, each.value) for metrics in measured for name, each in metrics.items() if name == "fid" or name.startswith("fd-")]
-    beyond = [name for name, value in distances if value >= DISTANCE_CLIP]
-    if not beyond:
-        return None
-    which = f"all {len(beyond)}" if len(beyond) == len(distances) else f"{len(beyond)} of {len(distances)}"
-    return f"the {beyond[0]} of {which} candidates is above {DISTANCE_CLIP:g}, where the total clips it: it cannot tell these apart by it"
 
 
 def epoch_order(name: str) -> tuple[int, int, str]:

@@ -12,20 +12,22 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from apfgan import __version__
 from apfgan.config import Config, differing_settings, load_config, save_config
 from apfgan.errors import DataError, EnvironmentProblem, UsageError
-from apfgan.files import append_line, hash_bytes, remove_temporaries
-from apfgan.records import SCHEMA, Candidate, Measurement, epoch_order
+from apfgan.files import append_line, hash_bytes, read_arrays, remove_temporaries, write_arrays
+from apfgan.measured import Measured
+from apfgan.records import SCHEMA, Anchors, Candidate, Measurement, epoch_order
 
 _CHECKED_LINE = re.compile(rb'(\{.*), "check": "([0-9a-f]{8})"\}', re.DOTALL)
 
@@ -86,6 +88,22 @@ class Run:
     def features(self) -> Path:
         """Folder of per-image observations: `KEY/0000.npz`, `KEY/0001.npz`, ... hold consecutive label maps, one row an image."""
         return self.path / "features"
+
+    @property
+    def influences(self) -> "Influences":
+        """Each image's influence on each number of the ledger."""
+        return Influences(self.path / "influences")
+
+    def anchors_path(self, protocol: str) -> Path:
+        """Where it says what real photos score under the protocol with this id."""
+        return self.path / "anchors" / f"{protocol}.json"
+
+    def read_anchors(self, protocol: str | None) -> Anchors | None:
+        """What real photos score under a protocol; None where that is not known."""
+        try:
+            return _ANCHORS.validate_json(self.anchors_path(protocol or "").read_bytes())
+        except (OSError, ValidationError):
+            return None
 
     @property
     def samples(self) -> Path:
@@ -180,7 +198,7 @@ class Run:
                 file.truncate(0)
                 file.write(f"process {os.getpid()} on {socket.gethostname()}")
                 file.flush()
-                for folder in (self.checkpoints, self.judges, self.features, self.samples, self.previews, self.tensorboard):
+                for folder in (self.checkpoints, self.judges, self.features, self.influences.folder, self.samples, self.previews, self.tensorboard):
                     remove_temporaries(folder)
             except BlockingIOError as error:
                 file.seek(0)
@@ -250,6 +268,40 @@ class Ledger:
 
 
 @dataclass(frozen=True)
+class Influences:
+    """Each image's influence on each number of a measurement: what errors and paired differences are made of (`apfgan.measured`).
+
+    `FOLDER/KEY.npz`, with the measurement's content key, holds the label maps' stems (N) and for each metric `influence.METRIC`, float64 (N,),
+    and `images.METRIC`, the number of images that say something. Derived from the observations, and so not written beside them.
+    """
+
+    folder: Path
+
+    def write(self, key: str, stems: Sequence[str], measured: Mapping[str, Measured]) -> None:
+        """Keep them for the measurement with this key."""
+        arrays = {"stem": np.array(stems)}
+        for name, each in measured.items():
+            arrays |= {f"influence.{name}": each.influence, f"images.{name}": np.array(each.images)}
+        write_arrays(self.folder / f"{key}.npz", arrays)
+
+    def read(self, measurement: Measurement) -> dict[str, Measured]:
+        """The numbers of a measurement, `composite` among them, with their influences; those that are not known are left out.
+
+        A file that is missing or damaged is as if it had never been: only pairing is lost, and the next `score` does not need it.
+        """
+        try:
+            arrays = read_arrays(self.folder / f"{measurement.key}.npz")
+        except (DataError, OSError):
+            return {}
+        values = {**measurement.metrics, "composite": measurement.composite}
+        return {
+            name: Measured(value.value, arrays[f"influence.{name}"], int(arrays[f"images.{name}"]))
+            for name, value in values.items()
+            if f"influence.{name}" in arrays
+        }
+
+
+@dataclass(frozen=True)
 class _Head:
     """What every version's line has."""
 
@@ -258,6 +310,7 @@ class _Head:
 
 _HEAD = TypeAdapter(_Head)
 _MEASUREMENT = TypeAdapter(Measurement)
+_ANCHORS = TypeAdapter(Anchors)
 
 
 def versions() -> dict[str, str]:

@@ -102,22 +102,3 @@ class EmbeddingJudge:
     def observe(self, images: np.ndarray, label_maps: np.ndarray) -> dict[str, np.ndarray]:
         """`embedding`, float32 (N, D), not normalised, of images uint8 (N, H, W, 3); the label maps are not looked at."""
         return {"embedding": self._judge.observe_photos(list(images))}
-
-
-class AestheticJudge:
-    """Observes `aesthetic` by a head on CLIP."""
-
-    def __init__(self, clip: Path, head: Path, *, device: str = "cpu", batch: int = 8) -> None:
-        """`clip` as in `EmbeddingJudge`, `head` one of LAION's files; `WeightsError` where they do not fit each other."""
-        self._judge = EmbeddingJudge(clip, device=device, batch=batch)
-        self._head = AestheticHead.read(head)
-        self._head.require(self._judge.dimensions)
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        """What identifies the head, and the embedding."""
-        return {**self._head.identity, "embedding": dict(self._judge.identity)}
-
-    def observe(self, images: np.ndarray, label_maps: np.ndarray) -> dict[str, np.ndarray]:
-        """`aesthetic`, float64 (N,), of images uint8 (N, H, W, 3); the label maps are not looked at."""
-        return {"aesthetic": self._head.score(self._judge.observe(images, label_maps)["embedding"])}

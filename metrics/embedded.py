@@ -32,6 +32,7 @@ from apfgan.progress import SILENT, Progress
 from metrics.aesthetic_proxy import AestheticProxy
 from metrics.inference import IMAGENET_MEAN, IMAGENET_STD, exact_inference, freeze, image_tensor, largest_logit, normalise
 from metrics.judges import Judges
+from metrics.pixel_loss import UNLABELLED, pixel_cross_entropy
 from metrics.reference import Reference
 
 VERSION = 1
@@ -51,9 +52,6 @@ _WARM_UP = 20
 _OCTAVES = 4
 _LEAST_SPREAD = 1e-3
 """Features that vary less than this over the photos are not blown up further."""
-_UNLABELLED = -100
-_LOGITS = 1 << 22
-"""Logits that are brought to full size together. A whole batch of 182 classes mostly waited for fresh memory (84 s, now 46)."""
 
 
 class EmbeddedJudge:
@@ -227,23 +225,13 @@ def _train(
             mirrored = torch.rand((_FIT_BATCH, 1, 1), generator=draw) < 0.5
             batch = torch.where(mirrored[..., None], pixels[chosen].flip(-1), pixels[chosen]).to(device)
             target = torch.where(mirrored, targets[chosen].flip(-1), targets[chosen]).to(device)
-            loss = _cross_entropy(network(batch).logits, target)
+            loss = pixel_cross_entropy(network(batch).logits, target)
             optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimiser.step()
             schedule.step()
             task.advance()
-
-
-def _cross_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Mean over the labelled pixels of target (N, h, w), the logits (N, C, h', w') brought to their size a few images at a time."""
-    images = max(1, _LOGITS // (logits.shape[1] * target[0].numel()))
-    total = logits.new_zeros(())
-    for few, wanted in zip(logits.split(images), target.split(images), strict=True):
-        large = functional.interpolate(few, size=wanted.shape[1:], mode="bilinear", align_corners=False)
-        total = total + functional.cross_entropy(large, wanted, ignore_index=_UNLABELLED, reduction="sum")
-    return total / (target != _UNLABELLED).sum().clamp(min=1)  # a batch without a label must not divide by zero
 
 
 def _pooled(pixels: torch.Tensor, stages: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -280,7 +268,7 @@ def _targets(label_maps: np.ndarray, size: tuple[int, int], classes: Classes) ->
     narrow = label_maps.astype(np.uint16)
     targets = np.stack([resize_label_map(label_map, size) for label_map in narrow]).astype(np.int64)
     if classes.ignore is not None:
-        targets[targets == classes.ignore] = _UNLABELLED
+        targets[targets == classes.ignore] = UNLABELLED
     if targets.max() >= len(classes):
         raise DataError(f"the label maps hold class {targets.max()}; classes are 0 to {len(classes) - 1}. Check data.classes and data.ignore")
     return torch.from_numpy(targets)

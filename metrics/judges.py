@@ -3,9 +3,11 @@
 A judge turns images and the label maps they were drawn for into observations: arrays with one row an image. Statistics are functions of
 stored observations, so that any of them can be had again without an image. Observations, N images and C classes:
 
-- `features`   float32 (N, D): where the image lies in the feature judge's space
-- `confusion`  uint32 (N, C, C): pixels by [given class, seen class]; ignored pixels are not counted
-- `aesthetic`  float64 (N,): 0 to 10, higher is better
+- `confusion`          uint32 (N, C, C): pixels by [given class, seen class]; ignored pixels are not counted
+- `features`           float32 (N, D): where the image lies in the space of the judge whose distance counts
+- `features_DISTANCE`  the same of a judge that only checks
+- `aesthetic`          float64 (N,): 0 to 10, higher is better; or, where an affine head turns it into that, with any head:
+- `embedding`          float32 (N, E)
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,11 +16,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from apfgan.confusion import mask_accuracy
+from apfgan.confusion import mask_accuracy, mean_iou
 from apfgan.errors import DataError
 from apfgan.measured import Measured
-from apfgan.records import Estimate
-from metrics.frechet import Reference, measure_distance
+from metrics.frechet import check_finite
+from metrics.reference import Reference
 
 Observations = Mapping[str, np.ndarray]
 """One row an image, by the names above."""
@@ -53,7 +55,18 @@ class FeatureJudge(Judge, Protocol):
         """The reference for `score`, from the photos' features (N, D)."""
 
 
-@dataclass(frozen=True, eq=False)
+class Head(Protocol):
+    """Turns embeddings into aesthetic scores."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """JSON values: its name and the hash of its weights."""
+
+    def score(self, embeddings: np.ndarray) -> np.ndarray:
+        """Scores float64 (N,) of embeddings (N, E)."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Judges:
     """The judges that score together. One judge may serve in several places; it then looks at an image only once."""
 
@@ -62,33 +75,43 @@ class Judges:
     mask: Judge
     """Observes `confusion`."""
     aesthetic: Judge
-    """Observes `aesthetic`."""
+    """Observes `aesthetic`, or `embedding` where there is a `head`."""
     features: FeatureJudge
-    """Observes `features`."""
+    """Observes `features`: its distance is the one that counts."""
+    head: Head | None = None
+    checks: tuple[FeatureJudge, ...] = ()
+    """Feature judges whose distances are reported and never optimised on, so that a gain that only one network sees is noticed."""
 
     @property
     def distance(self) -> str:
-        """Name of the distance metric."""
+        """Name of the distance that counts."""
         return self.features.distance
 
     @property
-    def metrics(self) -> tuple[str, str, str]:
-        """Names of what `score` returns."""
-        return ("mask_accuracy", "aesthetic", self.distance)
+    def feature_judges(self) -> tuple[FeatureJudge, ...]:
+        """All judges that need a reference: the one whose distance counts, then the checks."""
+        return (self.features, *self.checks)
 
     @property
-    def identity(self) -> dict[str, Any]:
-        """JSON values: all that could change a number, for the protocol and the content keys."""
+    def observing(self) -> dict[str, Any]:
+        """JSON values: all that could change an observation."""
         return {
-            "judges": self.name,
-            "distance": self.distance,
             "mask": dict(self.mask.identity),
             "aesthetic": dict(self.aesthetic.identity),
             "features": dict(self.features.identity),
+            "checks": [dict(judge.identity) for judge in self.checks],
         }
 
-    def observe(self, images: np.ndarray, label_maps: np.ndarray) -> dict[str, np.ndarray]:
-        """All observations of images uint8 (N, H, W, 3) and their label maps (N, H, W)."""
+    @property
+    def identity(self) -> dict[str, Any]:
+        """JSON values: all that could change a number, for the protocol."""
+        return {"judges": self.name, "distance": self.distance, **self.observing, "head": dict(self.head.identity) if self.head else None}
+
+    def observe(self, images: np.ndarray, label_maps: np.ndarray, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """All observations of images uint8 (N, H, W, 3) and their label maps (N, H, W).
+
+        Raises `DataError` at once for an observation that is not finite; it calls the image by its name where `names` are given.
+        """
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not len(images):
             raise DataError(f"judges take RGB images as uint8 (N, H, W, 3), not {images.dtype} {images.shape}")
         if label_maps.shape != images.shape[:3] or label_maps.dtype.kind not in "iu":
@@ -98,29 +121,30 @@ class Judges:
         observed: dict[str, np.ndarray] = {}
         for judge in dict.fromkeys((self.mask, self.aesthetic, self.features)):
             observed |= judge.observe(images, label_maps)
+        for judge in self.checks:
+            observed[f"features_{judge.distance}"] = judge.observe(images, label_maps)["features"]
+        for name, rows in observed.items():
+            if name != "confusion":
+                check_finite(rows, names)
         return observed
 
+    def measure(self, observations: Observations, references: Sequence[Reference]) -> dict[str, Measured]:
+        """All metrics of observations, each with every image's influence; `references` in the order of `feature_judges`.
 
-def measure(observations: Observations, reference: Reference) -> dict[str, Measured]:
-    """Mask accuracy, aesthetic score and distance (under its own name), each with every image's influence.
-
-    Raises `DataError` for fewer than two images, or for observations that are not finite.
-    """
-    return {
-        "mask_accuracy": mask_accuracy(observations["confusion"]),
-        "aesthetic": aesthetic_score(observations["aesthetic"]),
-        reference.distance: measure_distance(observations["features"], reference),
-    }
-
-
-def score(observations: Observations, reference: Reference) -> dict[str, Estimate]:
-    """The same as values with their standard errors over images."""
-    return {name: measured.estimate for name, measured in measure(observations, reference).items()}
-
-
-def aesthetic_score(scores: np.ndarray) -> Measured:
-    """Mean of the images' scores (N,)."""
-    broken = np.flatnonzero(~np.isfinite(scores))
-    if len(broken):
-        raise DataError(f"the aesthetic score of image {broken[0]} (counted from 0) is not finite: look at that image")
-    return Measured.mean(scores.astype(np.float64))
+        First what a total is made of: mask accuracy, aesthetic score and the distance that counts; behind these the checks.
+        Raises `DataError` for fewer than two images, or for observations that are not finite.
+        """
+        aesthetic = observations["aesthetic"] if self.head is None else self.head.score(observations["embedding"])
+        check_finite(aesthetic)
+        counting, *others = references
+        distances = counting.measure(observations["features"])
+        measured = {
+            "mask_accuracy": mask_accuracy(observations["confusion"]),
+            "aesthetic": Measured.mean(aesthetic.astype(np.float64)),
+            counting.distance: distances[counting.distance],
+            "mean_iou": mean_iou(observations["confusion"]),
+            **distances,
+        }
+        for reference in others:
+            measured |= reference.measure(observations[f"features_{reference.distance}"])
+        return measured

@@ -1,20 +1,36 @@
-"""The standard judges: pytorch-fid's Inception, a SegFormer, and LAION's aesthetic head on CLIP, from weights that are on this machine."""
+"""The standard judges: an Inception by one of two protocols, a SegFormer, and LAION's aesthetic head on CLIP, from weights on this machine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from apfgan.errors import WeightsError
 from apfgan.labels import Classes
-from metrics.aesthetic import AestheticJudge
+from metrics.aesthetic import AestheticHead, EmbeddingJudge
+from metrics.clean import CleanInceptionJudge
 from metrics.inception import InceptionJudge
-from metrics.judges import Judges
-from metrics.pretrained import find_pretrained
-from metrics.segformer import SegformerJudge
-from metrics.weights import AESTHETIC_HEAD, CLIP, INCEPTION, SEGFORMER, HubModel, find_file, how_to_get, locate
+from metrics.judges import FeatureJudge, Judges
+from metrics.segformer import Geometry, SegformerJudge
+from metrics.vision_features import FD_CLIP, FD_DINOV2, VisionJudge
+from metrics.weights import AESTHETIC_HEAD, CLIP, CLIP_336, DINOV2, INCEPTION, INCEPTION_TORCHSCRIPT, SEGFORMER, find_file, find_network
+
+FidProtocol = Literal["pytorch-fid", "clean"]
+"""Which tool's FID."""
+
+Check = Literal["dinov2", "clip"]
+"""A further feature network."""
 
 
 def standard_judges(
-    classes: Classes, *, segformer: str = "", clip: str = "", aesthetic_head: Path | None = None, inception: Path | None = None, device: str = "cpu"
+    classes: Classes,
+    *,
+    fid: FidProtocol = "pytorch-fid",
+    segformer: str = "",
+    geometry: Geometry = "native",
+    clip: str = "",
+    aesthetic_head: Path | None = None,
+    checks: Sequence[Check] = (),
+    device: str = "cpu",
 ) -> Judges:
     """Build them; what is not named is looked for where it usually is (`metrics.weights`).
 
@@ -22,10 +38,11 @@ def standard_judges(
     Raises one `WeightsError` that lists everything that is missing, and how to get it.
     """
     searches: list[Callable[[], Path]] = [
-        lambda: find_file(INCEPTION, inception),
-        lambda: _find_network(SEGFORMER, segformer),
-        lambda: _find_network(CLIP, clip),
+        lambda: find_file(INCEPTION if fid == "pytorch-fid" else INCEPTION_TORCHSCRIPT),
+        lambda: find_network(SEGFORMER, segformer),
+        lambda: find_network(CLIP, clip),
         lambda: aesthetic_head or find_file(AESTHETIC_HEAD),
+        *(lambda entry=_NETWORKS[check][0]: find_network(entry) for check in checks),
     ]
     found, problems = [], []
     for search in searches:
@@ -36,18 +53,22 @@ def standard_judges(
     if problems:
         listed = "\n".join(f"- {problem}" for problem in problems)
         raise WeightsError(f"the standard judges cannot sit:\n{listed}\nWithout any weights, --judges embedded fits judges on the training pairs.")
-    inception_file, segformer_folder, clip_folder, head_file = found
+    inception_file, segformer_folder, clip_folder, head_file, *check_folders = found
+    head, embedding = AestheticHead.read(head_file), EmbeddingJudge(clip_folder, device=device)
+    head.require(embedding.dimensions)
     return Judges(
         name="standard",
-        mask=SegformerJudge(segformer_folder, classes, device=device),
-        aesthetic=AestheticJudge(clip_folder, head_file, device=device),
-        features=InceptionJudge(inception_file, device=device),
+        mask=SegformerJudge(segformer_folder, classes, geometry=geometry, device=device),
+        aesthetic=embedding,
+        head=head,
+        features=fid_judge(fid, inception_file, device=device),
+        checks=tuple(VisionJudge(folder, _NETWORKS[check][1], device=device) for check, folder in zip(checks, check_folders, strict=True)),
     )
 
 
-def _find_network(entry: HubModel, name: str) -> Path:
-    found = find_pretrained(name) if name else locate(entry)
-    if found is None:
-        where = f"{name} is no folder with config.json and weights, nor in the hub's cache" if name else f"{entry.repository} is not here"
-        raise WeightsError(f"the {entry.judge} needs a network, and {where}. {how_to_get(entry)}")
-    return found
+def fid_judge(protocol: FidProtocol, weights: Path, *, device: str = "cpu") -> FeatureJudge:
+    """The judge whose distance is the FID by `protocol`, from its file of weights."""
+    return InceptionJudge(weights, device=device) if protocol == "pytorch-fid" else CleanInceptionJudge(weights, device=device)
+
+
+_NETWORKS = {"dinov2": (DINOV2, FD_DINOV2), "clip": (CLIP_336, FD_CLIP)}

@@ -1,7 +1,6 @@
 """Everything that the report says, as one frozen value: `read_board` reads the run, and tables, plots and page only show what it holds.
 
-Numbers are compared only under one protocol and formula. Differences carry the noise of two independent measurements; as all candidates
-draw the same label maps, the true noise of a difference is smaller, so that "clear" here is a cautious word.
+Numbers are compared only under one protocol and formula, and image by image: all candidates draw the same label maps.
 """
 
 import math
@@ -13,15 +12,15 @@ from typing import Any
 
 from apfgan.config import Config
 from apfgan.errors import UsageError
-from apfgan.noise import difference, expected_maximum, probability_positive, told_apart
-from apfgan.ranking import comparable, protocol_of, rank_measurements
-from apfgan.records import Candidate, Estimate, Measurement
+from apfgan.noise import expected_maximum, probability_positive, told_apart
+from apfgan.ranking import Entry, comparable, gap, parts_of, protocol_of, rank_measurements
+from apfgan.records import Anchors, Candidate, Estimate, Measurement
 from apfgan.runs import Run
 
 UNTRAINED = "0"
 """Name of the checkpoint before the first step."""
 
-_METRIC_TITLES = {"mask_accuracy": "mask accuracy", "aesthetic": "aesthetic", "fid": "FID"}
+_METRIC_TITLES = {"mask_accuracy": "mask accuracy", "mean_iou": "mean IoU", "fid": "FID", "fid-clean": "FID (clean)"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +28,8 @@ class Row:
     """One measured candidate in its place."""
 
     rank: int
+    entry: Entry = field(hash=False)
+    """Its numbers, with each image's influence on them where that is known."""
     measurement: Measurement = field(hash=False)
     candidate: Candidate | None
     """None: a name outside the grammar (images of another generator)."""
@@ -73,8 +74,8 @@ class Comparison:
 
     @property
     def gap(self) -> Estimate:
-        """Score of the first less score of the other, with the noise of two independent measurements."""
-        return difference(self.row.score, self.other.score)
+        """Score of the first less score of the other, with its noise: paired image by image where both were measured so."""
+        return gap(self.row.entry, self.other.entry)
 
     @property
     def tied(self) -> bool:
@@ -150,6 +151,8 @@ class Board:
     rows: tuple[Row, ...]
     """The latest measurement of each candidate, as far as it may be compared with the last one measured; best first."""
     excluded: tuple[Excluded, ...]
+    anchors: Anchors | None = None
+    """What real photos score under the protocol behind `rows`."""
 
     @property
     def protocol(self) -> Mapping[str, Any]:
@@ -168,9 +171,13 @@ class Board:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Names of the metrics in `rows`: mask accuracy, aesthetic, then the others."""
-        found = dict.fromkeys(name for row in self.rows for name in row.measurement.metrics)
-        return tuple(sorted(found, key=lambda name: list(_METRIC_TITLES).index(name) if name in _METRIC_TITLES else len(_METRIC_TITLES)))
+        """What a total is made of: mask accuracy, aesthetic and the distance that counts, as far as they were measured."""
+        return self._columns[0]
+
+    @property
+    def checks(self) -> tuple[str, ...]:
+        """The other metrics, on which nothing is optimised."""
+        return self._columns[1]
 
     @property
     def epochs(self) -> tuple[Row, ...]:
@@ -240,6 +247,12 @@ class Board:
         """How many checkpoints have a row of their own."""
         return sum(self.find(name) is not None for name in self.checkpoints)
 
+    @cached_property
+    def _columns(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        found = dict.fromkeys(name for row in self.rows for name in row.measurement.metrics)
+        parts = parts_of(found)
+        return parts, tuple(name for name in found if name not in parts)
+
     def find(self, name: str) -> Row | None:
         """The row of a candidate."""
         return next((row for row in self.rows if row.name == name), None)
@@ -274,8 +287,8 @@ def read_board(run: Run) -> Board:
         checkpoints=tuple(run.checkpoint_names()),
         measurements=tuple(measurements),
         rows=tuple(
-            Row(rank=place.place, measurement=place.entry.measurement, candidate=parse_candidate(place.entry.name))
-            for place in rank_measurements(current)
+            Row(rank=place.place, entry=place.entry, measurement=place.entry.measurement, candidate=parse_candidate(place.entry.name))
+            for place in rank_measurements(current, influences=run.influences)
             if place.entry.measurement is not None
         ),
         excluded=tuple(
@@ -283,6 +296,7 @@ def read_board(run: Run) -> Board:
             for key, group in groups.items()
             if key != protocol_of(current[-1])
         ),
+        anchors=run.read_anchors(protocol_of(current[-1])) if current else None,
     )
 
 
@@ -307,11 +321,6 @@ def kind_of(candidate: Candidate | None) -> str:
 def metric_title(name: str) -> str:
     """How a metric is called in the report; a distance keeps its real name."""
     return _METRIC_TITLES.get(name, name)
-
-
-def is_distance(name: str) -> bool:
-    """Whether a metric is a distance, lower being better."""
-    return name.startswith(("fid", "fd", "kid"))
 
 
 def flatten(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -18,8 +18,8 @@ from apfgan.errors import DataError
 from apfgan.files import hash_file, write_json, write_text
 from apfgan.labels import Classes
 from apfgan.noise import QUANTILE, expected_maximum
-from apfgan.ranking import protocol_of
-from apfgan.records import Estimate, clipping_note
+from apfgan.ranking import better, clipping_note, protocol_of
+from apfgan.records import Estimate
 from apfgan.runs import Run, versions
 from reports.board import (
     Board,
@@ -27,7 +27,6 @@ from reports.board import (
     Merge,
     Row,
     flatten,
-    is_distance,
     metric_title,
     read_board,
 )
@@ -81,7 +80,8 @@ class Format:
     @classmethod
     def of(cls, board: Board) -> "Format":
         """The decimals of each metric of a board, and of the `score`."""
-        estimates = {name: [row.measurement.metrics[name] for row in board.rows if name in row.measurement.metrics] for name in board.metrics}
+        metrics = [row.measurement.metrics for row in board.rows]
+        estimates = {name: [each[name] for each in metrics if name in each] for name in (*board.metrics, *board.checks)}
         estimates["score"] = [row.score for row in board.rows]
         return cls({name: _decimals(found) for name, found in estimates.items()})
 
@@ -142,7 +142,7 @@ def _render(
         steps=_steps(board),
         intervals=_intervals(board),
         tied=frozenset(row.name for row in board.tied),
-        distances=frozenset(name for name in board.metrics if is_distance(name)),
+        distances=frozenset(name for name in (*board.metrics, *board.checks) if better(name) < 0),
         protocol_id=protocol_of(board.best.measurement) if board.best else "",
         protocol=list(flatten(board.protocol)),
         origin=_origin(run, board.best),
@@ -262,17 +262,17 @@ def _class_rows(board: Board, observed: Mapping[str, Observations]) -> list[Clas
         return []
     last = observed.get(board.last_epoch.name) if board.last_epoch and board.last_epoch is not board.best else None
     classes = board.config.data.label_classes
-    pixels = best.confusion.sum(axis=1)
+    scores, pixels = best.classes, best.classes.pixels
     known = [index for index in range(min(len(classes), len(pixels))) if pixels[index] > 0]
     return [
         ClassRow(
             name=classes.names[index],
             colour=_hex(classes, index),
-            images=int((best.given[:, index] > 0).sum()),
+            images=int(scores.images[index]),
             share=float(pixels[index] / pixels.sum()),
-            accuracy=float(best.class_accuracy[index]),
-            iou=float(best.class_iou[index]),
-            change=float(best.class_accuracy[index] - last.class_accuracy[index]) if last and len(last.confusion) == len(pixels) else None,
+            accuracy=float(scores.accuracy[index]),
+            iou=float(scores.iou[index]),
+            change=float(scores.accuracy[index] - last.classes.accuracy[index]) if last and len(last.confusion) == len(pixels) else None,
         )
         for index in sorted(known, key=lambda index: -pixels[index])
     ]

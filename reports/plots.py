@@ -20,8 +20,9 @@ from matplotlib.ticker import MaxNLocator
 
 from apfgan.files import write_bytes
 from apfgan.noise import QUANTILE
+from apfgan.ranking import better, is_distance
 from apfgan.runs import Run
-from reports.board import Board, Row, is_distance, metric_title
+from reports.board import Board, Row, metric_title
 
 BLUE, VERMILLION, GREEN, ORANGE = "#0072b2", "#d55e00", "#009e73", "#e69f00"
 INK = "#1b1f24"
@@ -202,7 +203,7 @@ def _curve(board: Board, rows: Sequence[Row], metric: str | None, best: Row | No
     reference = (best.measurement.metrics.get(metric) if metric else best.score) if best else None
     boundary = board.config.train.progressive_epochs
     values = tuple(estimate.value for _, estimate in known)
-    lower_is_better = metric is not None and is_distance(metric)
+    lower_is_better = metric is not None and better(metric) < 0
     return Curve(
         title=metric_title(metric) if metric else "score",
         epochs=tuple(epoch for epoch, _ in known),

@@ -88,12 +88,12 @@ def per_class_table(observed: Mapping[str, Observations], classes: Classes) -> p
                     "candidate": name,
                     "class_id": ids,
                     "class": [classes.names[index] if index < len(classes) else str(index) for index in ids],
-                    "images": (seen.given > 0).sum(axis=0),
-                    "given_pixels": seen.confusion.sum(axis=1),
+                    "images": seen.classes.images,
+                    "given_pixels": seen.classes.pixels,
                     "found_pixels": seen.confusion.sum(axis=0),
                     "correct_pixels": np.diag(seen.confusion),
-                    "accuracy": seen.class_accuracy,
-                    "iou": seen.class_iou,
+                    "accuracy": seen.classes.accuracy,
+                    "iou": seen.classes.iou,
                 }
             )
         )

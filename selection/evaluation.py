@@ -9,21 +9,29 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from apfgan.data import check_label_maps, find_label_maps, find_pairs, find_photos, hash_label_maps, hash_photos, load_label_map, spread
+from apfgan.data import check_label_maps, find_label_maps, find_pairs, hash_label_maps, hold_out, load_label_map, spread
 from apfgan.errors import DataError, UsageError
-from apfgan.files import write_bytes, write_json
+from apfgan.files import hash_file, write_bytes, write_json
+from apfgan.image_sets import StoredImage, find_images, read_images
 from apfgan.images import encode_jpeg, encode_png, read_photo, resize_photo
 from apfgan.progress import SILENT, Progress
 from apfgan.runs import Run
-from metrics.composite import FORMULAS
+from metrics.composite import Formula, composite, find_formula
 from metrics.embedded import EmbeddedJudge, embedded_judges, fit
 from metrics.judges import Judges
-from metrics.standard import standard_judges
+from metrics.reference import Reference
+from metrics.segformer import Geometry
+from metrics.standard import Check, FidProtocol, standard_judges
+from selection.image_candidates import ImageCandidates
 from selection.measuring import Bench
-from selection.survey import find_reference, survey_data
+from selection.sources import submitted_encoding
+from selection.survey import Photos, find_reference, survey_data, survey_photos
 
 FITTING_PAIRS = 256
 """Training pairs that an embedded judge is fitted on, at most; evenly spread over the set."""
+
+HELD_OUT = 1 / 8
+"""Share of the training pairs that no embedded judge is fitted on: what it says of those is the ceiling of mask accuracy."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,10 +47,35 @@ class Evaluation:
     judges: Literal["standard", "embedded"] = "embedded"
     segformer: str = ""
     """Folder or hub id of the standard mask judge."""
+    geometry: Geometry = "native"
+    """How the standard mask judge takes an image in."""
+    aesthetic_head: Path | None = None
+    """Another head than the standard one."""
+    fid: FidProtocol = "pytorch-fid"
+    """Protocol of the standard distance."""
+    checks: tuple[Check, ...] = ()
+    """Further feature networks whose distances are reported and never optimised on."""
+    convert: bool = False
+    """Read doubtful photos as Pillow converts them, instead of refusing them."""
     board: str = "A"
-    """Name of the composite's formula."""
+    """The composite's formula: its name, or a TOML file with weights of one's own."""
+    style_similarity: float | None = None
+    """-1 to 1, where the formula weighs it."""
+    votes: float | None = None
+    """0 to 1, where the formula weighs them."""
     limit: int | None = None
     """Use only so many label maps, evenly spread: quick looks, never comparable with the whole."""
+
+    @property
+    def formula(self) -> Formula:
+        """The composite's formula; `UsageError` for none, or when it weighs a style similarity that was not given."""
+        formula = find_formula(self.board)
+        if self.style_similarity is not None:
+            formula = replace(formula, style_similarity=self.style_similarity)
+        if self.votes is not None:
+            formula = replace(formula, votes_won=self.votes)
+        composite(formula, mask_accuracy=0, aesthetic=0, distance=0)
+        return formula
 
     @property
     def label_folder(self) -> Path:
@@ -53,6 +86,11 @@ class Evaluation:
     def photo_folder(self) -> Path:
         """The folder of photos; `UsageError` when none was ever named."""
         return self._folder(self.real, "train/imgs", "--real DIR")
+
+    @property
+    def statistics(self) -> Path | None:
+        """The file of statistics (pytorch-fid's or clean-fid's `.npz`) that stands for the photos, where there is one."""
+        return self.real if self.real is not None and self.real.suffix == ".npz" else None
 
     @property
     def training_set(self) -> Path | None:
@@ -80,58 +118,86 @@ def remembered(run: Run) -> Evaluation:
 
 def remember(run: Run, evaluation: Evaluation, *, protocol: str) -> None:
     """Keep it for the next command, with absolute paths, and the id of the protocol that came of it: those numbers are the ones to show."""
-    absolute: dict[str, Any] = {name: value.resolve() for name in ("labels", "real", "data") if (value := getattr(evaluation, name)) is not None}
-    if evaluation.segformer and Path(evaluation.segformer).is_dir():  # else it is a hub id
-        absolute["segformer"] = str(Path(evaluation.segformer).resolve())
+    paths = ("labels", "real", "data", "aesthetic_head")
+    absolute: dict[str, Any] = {name: value.resolve() for name in paths if (value := getattr(evaluation, name)) is not None}
+    for name in ("segformer", "board"):  # else it is a hub id, or a formula's name
+        if (text := getattr(evaluation, name)) and Path(text).exists():
+            absolute[name] = str(Path(text).resolve())
     plain = TypeAdapter(Evaluation).dump_python(replace(evaluation, **absolute), mode="json")
     write_json(run.evaluation_path, {"asked": plain, "protocol": protocol})
 
 
-def open_bench(run: Run, evaluation: Evaluation, *, panel: bool = True, device: str = "cpu", progress: Progress = SILENT) -> Bench:
-    """Everything that measuring needs, checked before the first image: label maps, judges, reference.
+def open_label_maps(evaluation: Evaluation, *, expect: int | None = None) -> list[Path]:
+    """The label maps that images are drawn for; raises `DataError` for fewer than two of them, or for another number than `expect`."""
+    found = spread(find_label_maps(evaluation.label_folder), evaluation.limit)
+    if len(found) < 2:
+        raise DataError(f"{evaluation.label_folder} holds 1 label map; a Fréchet distance needs 2 images at least, and hundreds to mean much")
+    if expect is not None and len(found) != expect:
+        raise DataError(f"{evaluation.label_folder} gives {len(found)} label maps, and --expect says {expect}")
+    return found
 
-    `panel`: put what the report shows beside the samples.
+
+def open_bench(
+    run: Run, evaluation: Evaluation, *, images: ImageCandidates | None = None, panel: bool = True, device: str = "cpu", progress: Progress = SILENT
+) -> Bench:
+    """Everything that measuring needs, checked before the first image: label maps, photos, judges, references.
+
+    `images`: what will be measured, where it is there already. `panel`: put what the report shows beside the samples.
     Raises `DataError` that lists the unusable files, `WeightsError` for missing judges, `UsageError` for what was not said.
     """
-    if evaluation.board not in FORMULAS:
-        raise UsageError(f"no board {evaluation.board!r}; known: {', '.join(FORMULAS)}")
-    if FORMULAS[evaluation.board].style:
-        raise UsageError(
-            f"board {evaluation.board} weighs style similarity, which nothing here measures; rank a table that has it: apfgan rank --csv FILE"
-        )
-    label_maps = spread(find_label_maps(evaluation.label_folder), evaluation.limit)
-    if len(label_maps) < 2:
-        raise DataError(f"{evaluation.label_folder} holds 1 label map; a Fréchet distance needs 2 images at least, and hundreds to mean much")
-    _check_label_maps(run, label_maps)
-    photos = find_photos(evaluation.photo_folder)
+    formula = evaluation.formula
+    label_maps = images.label_maps if images else open_label_maps(evaluation)
+    photos = _check_files(run, evaluation, label_maps, progress=progress)
     judges = _judges(run, evaluation, device=device, progress=progress)
-    training_set = evaluation.training_set
-    surveyed = survey_data(run, training_set, judge=judges.features, progress=progress) if training_set else None
-    photos_key = surveyed.photos_key if surveyed else hash_photos(photos)
-    reference, reference_key = find_reference(run, judges.features, photos, photos_key=photos_key, progress=progress)
-    bench = Bench(run, label_maps, judges, reference, reference_key, FORMULAS[evaluation.board], device)
+    bench = Bench(
+        run=run,
+        label_maps=label_maps,
+        judges=judges,
+        references=_references(run, evaluation, judges, photos, progress=progress),
+        photos_key=photos.key,
+        formula=formula,
+        encoding=images.encoding if images else submitted_encoding(run.config.output),
+        device=device,
+    )
     if panel:
-        keep_panel(bench, photos)
+        keep_panel(bench, photos.images)
     return bench
 
 
-def keep_panel(bench: Bench, photos: Sequence[Path]) -> None:
+def keep_panel(bench: Bench, photos: Sequence[StoredImage]) -> None:
     """Put the panel's label maps (painted) and photos, where one has the same stem, beside the samples for the report."""
     run, data = bench.run, bench.run.config.data
-    by_stem = {path.stem: path for path in photos} | {path.stem: path for path in _photos_beside(bench.label_maps)}
+    by_stem = {image.stem: image for image in (*photos, *photos_beside(bench.label_maps))}
     for path in bench.label_maps:
         if path.stem not in bench.panel:
             continue
         write_bytes(run.panel / f"{path.stem}.png", encode_png(data.label_classes.paint(load_label_map(path, data))))
         if path.stem in by_stem:
-            photo = resize_photo(read_photo(by_stem[path.stem]), (data.width, data.height))
+            (pixels,) = read_images([by_stem[path.stem]], convert=True)  # only to be looked at
+            photo = resize_photo(pixels, (data.width, data.height))
             write_bytes(run.panel / f"{path.stem}.jpg", encode_jpeg(photo, quality=90, subsampling="4:4:4"))
 
 
-def _photos_beside(label_maps: Sequence[Path]) -> list[Path]:
+def photos_beside(label_maps: Sequence[Path]) -> list[StoredImage]:
     """Photos in the `imgs` folder beside the folder of label maps: there is one where the truth is known."""
     folder = label_maps[0].parent.parent / "imgs"
-    return find_photos(folder) if folder.is_dir() else []
+    return find_images(folder) if folder.is_dir() else []
+
+
+def _check_files(run: Run, evaluation: Evaluation, label_maps: Sequence[Path], *, progress: Progress) -> Photos:
+    """The photos that images are compared with, all of them and all label maps checked; one `DataError` for everything that is wrong."""
+    problems = []
+    try:
+        _check_label_maps(run, label_maps)
+    except DataError as error:
+        problems.append(str(error))
+    try:
+        photos = _find_photos(run, evaluation, progress=progress)
+    except DataError as error:
+        problems.append(str(error))
+    if problems:
+        raise DataError("\n".join(problems))
+    return photos
 
 
 def _check_label_maps(run: Run, label_maps: Sequence[Path]) -> None:
@@ -141,11 +207,37 @@ def _check_label_maps(run: Run, label_maps: Sequence[Path]) -> None:
         check_label_maps(label_maps, run.config.data.label_classes)
 
 
+def _find_photos(run: Run, evaluation: Evaluation, *, progress: Progress) -> Photos:
+    """The photos that images are compared with, all of them checked; none where a file of statistics stands for them."""
+    if evaluation.statistics is not None:
+        return Photos((), hash_file(evaluation.statistics))
+    if evaluation.training_set is not None:
+        return survey_data(run, evaluation.training_set, progress=progress).photos
+    return survey_photos(run, find_images(evaluation.photo_folder), convert=evaluation.convert, progress=progress)
+
+
+def _references(run: Run, evaluation: Evaluation, judges: Judges, photos: Photos, *, progress: Progress) -> tuple[Reference, ...]:
+    """What is known of the photos for each of the judges' `feature_judges`."""
+    if evaluation.statistics is None:
+        return tuple(find_reference(run, judge, photos, progress=progress) for judge in judges.feature_judges)
+    if judges.checks:
+        raise UsageError(f"{evaluation.statistics} holds the statistics of one network: leave --check out, or name the photos themselves with --real")
+    return (Reference.load(evaluation.statistics, distance=judges.distance),)
+
+
 def _judges(run: Run, evaluation: Evaluation, *, device: str, progress: Progress) -> Judges:
     """The standard judges from their weights files, or the run's own: loaded, or fitted once and kept."""
     classes = run.config.data.label_classes
     if evaluation.judges == "standard":
-        return standard_judges(classes, segformer=evaluation.segformer, device=device)
+        return standard_judges(
+            classes,
+            fid=evaluation.fid,
+            segformer=evaluation.segformer,
+            geometry=evaluation.geometry,
+            aesthetic_head=evaluation.aesthetic_head,
+            checks=evaluation.checks,
+            device=device,
+        )
     kept = run.judges / "embedded.safetensors"
     if not kept.exists():
         if evaluation.data is None:
@@ -155,9 +247,9 @@ def _judges(run: Run, evaluation: Evaluation, *, device: str, progress: Progress
 
 
 def _fit_embedded(run: Run, data: Path, *, device: str, progress: Progress) -> EmbeddedJudge:
-    """The run's own judge, fitted on its training pairs at the size of its images."""
+    """The run's own judge, fitted on its training pairs at the size of its images; some pairs are held out, to be judged by it."""
     config = run.config.data
-    pairs = spread(find_pairs(data), FITTING_PAIRS)
+    pairs = spread(hold_out(find_pairs(data), HELD_OUT)[0], FITTING_PAIRS)
     progress.say(f"no embedded judges in {run.judges} yet: fitting them on {len(pairs)} training pairs, under a minute")
     photos = np.stack([resize_photo(read_photo(pair.photo), (config.width, config.height)) for pair in pairs])
     label_maps = np.stack([load_label_map(pair.label_map, config) for pair in pairs])

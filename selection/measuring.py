@@ -6,8 +6,8 @@ killed process goes on behind the last chunk of images that it finished.
 """
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,15 @@ import numpy as np
 from apfgan.data import hash_label_maps, spread
 from apfgan.errors import DataError
 from apfgan.files import hash_value, read_arrays, write_arrays, write_bytes
+from apfgan.measured import Measured
 from apfgan.progress import SILENT, Progress
 from apfgan.ranking import protocol_id
-from apfgan.records import Candidate, Estimate, Measurement
+from apfgan.records import Candidate, Measurement
 from apfgan.runs import Run, versions
-from metrics.composite import Formula, composite_measured
-from metrics.frechet import Reference
+from metrics.composite import Formula
 from metrics.judges import Judges, Observations
-from metrics.judges import measure as judge
+from metrics.reference import Reference
+from metrics.scorer import join, total_scores
 from selection.sources import Drawn, GeneratorSource, ImageSource
 
 CHUNK = 32
@@ -42,19 +43,31 @@ class Bench:
     label_maps: Sequence[Path]
     """The label maps to draw, sorted by stem."""
     judges: Judges
-    reference: Reference
-    reference_key: str
-    """Hash of the reference photos and of the judge that saw them."""
+    references: Sequence[Reference]
+    """What is known of the photos, for each of the judges' `feature_judges`."""
+    photos_key: str
+    """Hash of the reference photos."""
     formula: Formula
+    encoding: Mapping[str, Any]
+    """How images are stored before they are judged: as they are handed in."""
     device: str = "cpu"
 
     @cached_property
     def protocol(self) -> dict[str, Any]:
         """What must agree before two numbers may be compared (spec: cli, "ledger")."""
-        data = self.run.config.data
         return {
             "judges": self.judges.identity,
-            "reference": {"key": self.reference_key, "photos": self.reference.count},
+            "reference": {"key": self.photos_key, "photos": self.references[0].count},
+            "formula": asdict(self.formula),
+            "encoding": dict(self.encoding),
+            **self.drawn,
+        }
+
+    @cached_property
+    def drawn(self) -> dict[str, Any]:
+        """What is drawn, for which classes, at which size: the part of the protocol on which observations depend besides the judges."""
+        data = self.run.config.data
+        return {
             "label_maps": {"key": hash_label_maps(self.label_maps), "count": len(self.label_maps), "resize": "pil-nearest"},
             "size": [data.width, data.height],
             "classes": {"count": len(data.classes), "ignore": data.ignore},
@@ -77,7 +90,7 @@ def measure(bench: Bench, candidate: Candidate, *, source: ImageSource | None = 
     `source` says where its images come from (default: the run's checkpoints). The run must be locked by the caller.
     """
     source = source or GeneratorSource(bench.run, candidate, device=bench.device)
-    observations_key, key = _keys(bench, source)
+    observations_key, key = keys(bench, source)
     if found := bench.run.ledger.find(key, candidate=str(candidate)):
         return found
     if twin := bench.run.ledger.find(key):
@@ -87,14 +100,16 @@ def measure(bench: Bench, candidate: Candidate, *, source: ImageSource | None = 
         return renamed
     started = time.monotonic()
     observations = observe(bench, source, observations_key, title=str(candidate), progress=progress)
-    metrics, composite = totals(bench, observations)
+    numbers = totals(bench, observations)
+    bench.run.influences.write(key, [path.stem for path in bench.label_maps], numbers)
+    estimates = {name: each.estimate for name, each in numbers.items()}
     measurement = Measurement(
         key=key,
         candidate=str(candidate),
         seed=candidate.seed,
         images=len(bench.label_maps),
-        metrics=metrics,
-        composite=composite,
+        metrics={name: each for name, each in estimates.items() if name != "composite"},
+        composite=estimates["composite"],
         formula=bench.formula.name,
         protocol=bench.protocol,
         observations=observations_key,
@@ -108,7 +123,7 @@ def measure(bench: Bench, candidate: Candidate, *, source: ImageSource | None = 
 
 def is_measured(bench: Bench, candidate: Candidate, source: ImageSource | None = None) -> bool:
     """Whether `measure` would find everything in the ledger."""
-    _, key = _keys(bench, source or GeneratorSource(bench.run, candidate, device=bench.device))
+    _, key = keys(bench, source or GeneratorSource(bench.run, candidate, device=bench.device))
     return bench.run.ledger.find(key) is not None
 
 
@@ -135,30 +150,20 @@ def observe(bench: Bench, source: ImageSource, key: str, *, title: str, progress
 
 
 def look(bench: Bench, images: Sequence[Drawn]) -> dict[str, np.ndarray]:
-    """What the judges observe in some images, one row an image."""
-    return bench.judges.observe(np.stack([each.pixels for each in images]), np.stack([each.label_map for each in images]))
+    """What the judges observe in some images, one row an image. Raises `DataError` that names an image in which something is not finite."""
+    stems = [each.stem for each in images]
+    return bench.judges.observe(np.stack([each.pixels for each in images]), np.stack([each.label_map for each in images]), stems)
 
 
-def join(parts: Sequence[Observations]) -> dict[str, np.ndarray]:
-    """The observations of several pieces of a set, as of the whole."""
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+def totals(bench: Bench, observations: Observations) -> dict[str, Measured]:
+    """The metrics and the `composite` of per-image observations, each with every image's influence."""
+    return total_scores(bench.judges, observations, bench.references, bench.formula)
 
 
-def totals(bench: Bench, observations: Observations) -> tuple[dict[str, Estimate], Estimate]:
-    """The metrics and the composite of per-image observations, with standard errors over images.
-
-    The composite's error follows from each image's influence on all three scores together (the delta method), for they move together.
-    """
-    measured = judge(observations, bench.reference)
-    composite = composite_measured(bench.formula, measured, distance=bench.judges.distance)
-    return {name: each.estimate for name, each in measured.items()}, composite.estimate
-
-
-def _keys(bench: Bench, source: ImageSource) -> tuple[str, str]:
-    """Key of the per-image observations, which do not depend on the reference, and of the measurement, which does."""
-    seen = {name: value for name, value in bench.protocol.items() if name != "reference"}
-    observations = hash_value({"source": source.identity, "protocol": seen})
-    return observations, hash_value({"observations": observations, "protocol": bench.protocol, "formula": bench.formula.name})
+def keys(bench: Bench, source: ImageSource) -> tuple[str, str]:
+    """Key of the per-image observations, which depend on neither reference nor formula, and of the measurement, which does."""
+    observations = hash_value({"source": source.identity, "judges": bench.judges.observing, **bench.drawn})
+    return observations, hash_value({"observations": observations, "protocol": bench.protocol})
 
 
 def _judge_chunk(bench: Bench, images: Sequence[Drawn]) -> dict[str, np.ndarray]:

@@ -35,8 +35,7 @@ class Probe:
         with drawing(painter):
             drawn = list(sample(painter, maps, classes=len(config.data.classes), seed=0, device=self.bench.device))
         images = [as_submitted(stem, label_map, image, config.output) for stem, label_map, image in drawn]
-        _, composite = totals(self.bench, look(self.bench, images))
-        return composite
+        return totals(self.bench, look(self.bench, images))["composite"].estimate
 
 
 def open_probe(run: Run, data: Path, *, images: int = IMAGES, device: str = "cpu", progress: Progress = SILENT) -> Probe:

@@ -131,7 +131,7 @@ class StoredSource:
             raise DataError(f"{source}: changed since it was checked; run the same command again when nothing writes there any more")
         label_map = resize_label_map(read_label_map(path, self.classes), self.checked.size)
         pixels = decode_photo(content, source, convert=self.checked.convert)
-        return Drawn(path.stem, label_map, pixels, content) if self.reencode is None else _encoded(path.stem, label_map, pixels, self.reencode)
+        return Drawn(path.stem, label_map, pixels, content) if self.reencode is None else encoded(path.stem, label_map, pixels, self.reencode)
 
 
 def submitted_encoding(output: OutputConfig) -> Mapping[str, Any]:
@@ -141,12 +141,13 @@ def submitted_encoding(output: OutputConfig) -> Mapping[str, Any]:
 
 def as_submitted(stem: str, label_map: np.ndarray, image: np.ndarray, output: OutputConfig) -> Drawn:
     """An image float32 (3, H, W) in [-1, 1] behind the encoder that every submitted image passes."""
-    return _encoded(stem, label_map, to_pixels(image, rounding=output.rounding), output)
+    return encoded(stem, label_map, to_pixels(image, rounding=output.rounding), output)
 
 
-def _encoded(stem: str, label_map: np.ndarray, pixels: np.ndarray, output: OutputConfig) -> Drawn:
-    encoded = encode_jpeg(pixels, quality=output.jpeg_quality, subsampling=output.jpeg_subsampling)
-    return Drawn(stem, label_map, decode_jpeg(encoded), encoded)
+def encoded(stem: str, label_map: np.ndarray, pixels: np.ndarray, output: OutputConfig) -> Drawn:
+    """An image uint8 (H, W, 3) behind the same encoder."""
+    content = encode_jpeg(pixels, quality=output.jpeg_quality, subsampling=output.jpeg_subsampling)
+    return Drawn(stem, label_map, decode_jpeg(content), content)
 
 
 def draw_images(

@@ -14,7 +14,8 @@ from apfgan.files import hash_file, write_durably
 from apfgan.images import decode_jpeg
 from apfgan.progress import SILENT, Progress
 from apfgan.records import Candidate, Estimate
-from selection.measuring import CHUNK, Bench, join, look, totals
+from metrics.scorer import join
+from selection.measuring import CHUNK, Bench, look, totals
 from selection.sources import Drawn, GeneratorSource
 
 TOLERANCE = 1e-3
@@ -51,7 +52,7 @@ def submit(bench: Bench, candidate: Candidate, path: Path, *, expected: Estimate
         while images := list(islice(written, CHUNK)):
             found.append(look(bench, images))
             task.advance(len(images))
-    _, composite = totals(bench, join(found))
+    composite = totals(bench, join(found))["composite"].estimate
     if expected is not None and abs(composite.value - expected.value) > TOLERANCE:
         raise EnvironmentProblem(
             f"{path} scores {composite.value:.4f}, but {candidate} was measured as {expected.value:.4f}. "

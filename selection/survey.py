@@ -5,26 +5,46 @@ reference that images are compared with. After that the same files, wherever the
 """
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from apfgan.data import Pair, PairHashes, check_dataset, find_pairs, hash_pairs, read_photos, set_hashes
-from apfgan.files import hash_value, write_json
+from apfgan.data import Pair, PairHashes, check_dataset, find_pairs, hash_pairs, set_hashes
+from apfgan.errors import DataError
+from apfgan.files import hash_value, read_arrays, write_arrays, write_json
+from apfgan.image_sets import StoredImage, check_photos, hash_images, read_images
 from apfgan.labels import Classes
 from apfgan.progress import SILENT, Progress
 from apfgan.runs import Run
 from apfgan.single_class import SingleClassPhotos
+from metrics.frechet import check_finite
 from metrics.judges import FeatureJudge
 from metrics.reference import Reference
+from metrics.scorer import observe_photos
 
 VERSION = 1
 """Goes up whenever the same files would give another survey."""
 
 _BATCH = 16
 """Photos that a judge sees together."""
+
+_PIECE = 256
+"""Photos whose features are written together: what a kill can cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Photos:
+    """Photos that images are compared with."""
+
+    images: tuple[StoredImage, ...]
+    key: str
+    """Hash of each one's name and bytes, and of how they are read."""
+    convert: bool = False
+    """How they are read: see `apfgan.images.decode_photo`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,51 +59,75 @@ class Survey:
     """The photos (names of files in `train/imgs`) whose label map has one class only."""
 
     @property
-    def photos_key(self) -> str:
-        """What `hash_photos` gives for the photos."""
-        return set_hashes(self.hashes).photo
+    def photos(self) -> Photos:
+        """The photos of all pairs."""
+        return Photos(tuple(StoredImage(pair.photo) for pair in self.pairs), set_hashes(self.hashes).photo)
 
 
 def survey_data(run: Run, data: Path, *, judge: FeatureJudge | None = None, progress: Progress = SILENT) -> Survey:
     """The survey of the training set in `data`: the one that `run` keeps of these files, or else made in one pass and kept.
 
-    With a `judge`, the run afterwards keeps the reference of the photos, too (`find_reference`). Raises `DataError` with all that is wrong
-    with the data. The run must be locked by the caller.
+    With a `judge`, that pass makes the reference of the photos, too, which `find_reference` then finds. Raises `DataError` with all that is
+    wrong with the data. The run must be locked by the caller.
     """
     classes = run.config.data.label_classes
     if any(run.features.glob("survey_*.json")):  # else to hash first would be to read everything twice
         pairs = tuple(find_pairs(data))
         hashes = hash_pairs(pairs, progress=progress)
         if (single_class := _read(_survey_path(run, hashes, classes))) is not None:
-            survey = Survey(pairs, hashes, single_class)
-            if judge is not None:
-                find_reference(run, judge, [pair.photo for pair in pairs], photos_key=survey.photos_key, progress=progress)
-            return survey
+            return Survey(pairs, hashes, single_class)
     features = None if judge is None else _Features(judge)
     report = check_dataset(data, classes, visit=features.add if features else None, progress=progress)
     report.raise_problems()
     survey = Survey(report.pairs, report.hashes, report.single_class)
     if features is not None:
-        features.fit_reference().save(_reference_path(run, features.judge, survey.photos_key))
+        path = run.features / _reference_name(survey.photos.key, hash_value(dict(features.judge.identity)))
+        features.fit_reference().save(path)
     # Last, so that whatever a kill interrupts is done again.
     write_json(_survey_path(run, report.hashes, classes), {"pairs": len(report.pairs), "single_class": dict(report.single_class)})
     return survey
 
 
-def find_reference(run: Run, judge: FeatureJudge, photos: Sequence[Path], *, photos_key: str, progress: Progress = SILENT) -> tuple[Reference, str]:
-    """The reference of `photos` before `judge`, and its key: the one that `run` keeps, or else fitted and kept.
+def survey_photos(run: Run, images: Sequence[StoredImage], *, convert: bool = False, progress: Progress = SILENT) -> Photos:
+    """Photos that are no training set: all of them are decoded, unless `run` keeps a reference of these very files.
 
-    `photos_key` is what `hash_photos` gives for them.
+    Raises `DataError` with all that cannot be used. `convert`: see `apfgan.images.decode_photo`.
     """
-    path = _reference_path(run, judge, photos_key)
-    if not path.exists():
-        features = _Features(judge)
-        with progress.task("look at the photos", len(photos)) as task:
-            for photo in read_photos(photos):
-                features.add(photo)
-                task.advance()
-        features.fit_reference().save(path)
-    return Reference.load(path), path.stem.removeprefix("reference_")
+    key = hash_images(images)
+    photos = Photos(tuple(images), hash_value({"photos": key, "convert": True}) if convert else key, convert)
+    if not any(run.features.glob(_reference_name(photos.key, "*"))):
+        check_photos(images, convert=convert, progress=progress)
+    return photos
+
+
+def find_reference(run: Run, judge: FeatureJudge, photos: Photos, *, progress: Progress = SILENT) -> Reference:
+    """What is known of the photos before `judge`: what `run` keeps, or else fitted and kept.
+
+    What was seen before a kill is not looked at again.
+    """
+    path = run.features / _reference_name(photos.key, hash_value(dict(judge.identity)))
+    with suppress(DataError):  # missing, or damaged: made again
+        return Reference.load(path, distance=judge.distance)
+    pieces = path.with_suffix("")
+    rows = []
+    with progress.task("look at the photos", len(photos.images), unit="photos") as task:
+        for start in range(0, len(photos.images), _PIECE):
+            rows.append(_observe_piece(pieces / f"{start:06d}.npz", judge, photos.images[start : start + _PIECE], convert=photos.convert))
+            task.advance(len(rows[-1]))
+    reference = judge.fit_reference(np.concatenate(rows))
+    reference.save(path)
+    shutil.rmtree(pieces)
+    return reference
+
+
+def _observe_piece(path: Path, judge: FeatureJudge, images: Sequence[StoredImage], *, convert: bool) -> np.ndarray:
+    """The features of some photos, read from `path` if they are there."""
+    with suppress(FileNotFoundError, DataError):
+        return read_arrays(path)["features"]
+    features = observe_photos(judge, read_images(images, convert=convert))
+    check_finite(features, [image.stem for image in images])
+    write_arrays(path, {"features": features})
+    return features
 
 
 class _Features:
@@ -115,8 +159,8 @@ def _survey_path(run: Run, hashes: Mapping[str, PairHashes], classes: Classes) -
     return run.features / f"survey_{key}.json"
 
 
-def _reference_path(run: Run, judge: FeatureJudge, photos_key: str) -> Path:
-    return run.features / f"reference_{hash_value({'photos': photos_key, 'judge': dict(judge.identity)})}.npz"
+def _reference_name(photos_key: str, judge_key: str) -> str:
+    return f"reference_{photos_key[:24]}_{judge_key[:24]}.npz"
 
 
 def _read(path: Path) -> SingleClassPhotos | None:

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
 from apfgan.errors import DataError
-from apfgan.ranking import DIRECTIONS, Entry, Place, rank
+from apfgan.ranking import Entry, Place, is_metric, rank
 from apfgan.records import Estimate
 from metrics.composite import FORMULAS, Formula, composite_estimate
 
@@ -25,7 +25,7 @@ class RankedTable:
     """Rows whose own `total` is not the composite that their numbers give, in words."""
 
 
-def rank_table(path: Path, *, by: str | None = None, formula: str | None = None) -> RankedTable:
+def rank_table(path: Path, *, by: str | None = None, formula: Formula | None = None) -> RankedTable:
     """Rank the rows of the CSV at `path`.
 
     Metric columns are `mask_accuracy`, `aesthetic`, `fid` and `style_similarity`, each optionally with `<metric>_error`; the other columns
@@ -36,12 +36,11 @@ def rank_table(path: Path, *, by: str | None = None, formula: str | None = None)
     Raises `DataError` naming file, row and column of a cell that is not a finite number.
     """
     table = _read(path)
-    metrics = [name for name in table.columns if name in DIRECTIONS or name == "style_similarity"]
-    names = [name for name in table.columns if name not in metrics and name != "total" and not name.endswith("_error")]
-    known = [name for name in metrics if name in DIRECTIONS]
+    known = [name for name in table.columns if is_metric(name) and not name.endswith("_error")]
+    names = [name for name in table.columns if name not in (*known, "style_similarity", "total") and not name.endswith("_error")]
     if not known:
-        raise DataError(f"{path}: no metric column; expected at least one of {', '.join(DIRECTIONS)} (found: {', '.join(table.columns)})")
-    complete = all(part in metrics for part in _PARTS)
+        raise DataError(f"{path}: no metric column; expected mask_accuracy, aesthetic, fid, kid or such (found: {', '.join(table.columns)})")
+    complete = all(part in known for part in _PARTS)
     entries, disagreements = [], []
     for number, row in enumerate(table.to_dict("records"), start=2):  # line 1 is the header
         name = " ".join(row[column] for column in names) or f"row {number}"
@@ -49,8 +48,10 @@ def rank_table(path: Path, *, by: str | None = None, formula: str | None = None)
         if complete:
             style = row.get("style_similarity", "")
             similarity = _number(path, number, "style_similarity", style) if style else None
-            chosen = FORMULAS[formula] if formula else FORMULAS["A" if similarity is None else "jittor3"]
-            estimates["composite"] = composite_estimate(chosen, estimates, distance="fid", style_similarity=similarity)
+            chosen = formula or FORMULAS["A" if similarity is None else "jittor3"]
+            if similarity is not None:
+                chosen = replace(chosen, style_similarity=similarity)
+            estimates["composite"] = composite_estimate(chosen, estimates, distance="fid")
             disagreements += _compare(name, chosen, estimates["composite"].value, row.get("total", ""))
         entries.append(Entry(name, estimates))
     decides = by or ("composite" if complete else known[0])

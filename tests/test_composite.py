@@ -1,5 +1,6 @@
 import csv
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from apfgan.errors import UsageError
 from apfgan.measured import Measured
 from apfgan.records import Estimate
-from metrics.composite import FORMULAS, Formula, composite, composite_estimate, composite_measured, exchange_rates
+from metrics.composite import FORMULAS, Formula, composite, composite_estimate, composite_measured, contributions, exchange_rates, find_formula
 
 PUBLISHED = Path(__file__).parents[2] / "shared" / "published" / "competition_scores.csv"
 A, B, THIRD = FORMULAS["A"], FORMULAS["B"], FORMULAS["jittor3"]
@@ -22,11 +23,11 @@ def test_reproduces_the_published_totals() -> None:
     for row in rows:
         third = row["competition"].startswith("jittor3")
         total = composite(
-            THIRD if third else A,  # board B's published totals follow formula A, too
+            # Board B's published totals follow formula A, too.
+            replace(THIRD, style_similarity=float(row["style_similarity"])) if third else A,
             mask_accuracy=float(row["mask_accuracy"]),
             aesthetic=float(row["aesthetic"]),
             distance=float(row["fid"]),
-            style_similarity=float(row["style_similarity"]) if row["style_similarity"] else None,
         )
         # The third contest's row is computed from rounded scores: one unit in the last place.
         assert total == pytest.approx(float(row["total"]), abs=1.01e-4 if third else 0.5e-4)
@@ -39,7 +40,7 @@ def test_formula_a_by_hand() -> None:
 def test_formula_b_is_half_the_machine_and_half_the_jury() -> None:
     machine = composite(B, mask_accuracy=0.9, aesthetic=5.0, distance=40.0)
     assert machine == pytest.approx(composite(A, mask_accuracy=0.9, aesthetic=5.0, distance=40.0) / 2)
-    assert composite(B, mask_accuracy=0.9, aesthetic=5.0, distance=40.0, votes=1.0) == pytest.approx(machine + 0.9 * 0.5)
+    assert composite(replace(B, votes_won=1.0), mask_accuracy=0.9, aesthetic=5.0, distance=40.0) == pytest.approx(machine + 0.9 * 0.5)
 
 
 @pytest.mark.parametrize(("distance", "same_as"), [(-1e-9, 0.0), (100.0, 250.0), (107.49, 100.0)])
@@ -50,18 +51,18 @@ def test_the_distance_is_clipped(distance: float, same_as: float) -> None:
 def test_the_third_contest_needs_style_similarity() -> None:
     with pytest.raises(UsageError, match="style similarity"):
         composite(THIRD, mask_accuracy=0.9, aesthetic=5, distance=40)
-    perfect = composite(THIRD, mask_accuracy=1, aesthetic=10, distance=0, style_similarity=1)
+    perfect = composite(replace(THIRD, style_similarity=1), mask_accuracy=1, aesthetic=10, distance=0)
     assert perfect == pytest.approx(1)
 
 
-@pytest.mark.parametrize("formula", [A, B, THIRD], ids=lambda formula: formula.name)
+@pytest.mark.parametrize("formula", [A, replace(B, votes_won=0.3), replace(THIRD, style_similarity=0.5)], ids=lambda formula: formula.name)
 def test_exchange_rates_are_the_slopes(formula: Formula) -> None:
     at = {"mask_accuracy": 0.9, "aesthetic": 4.9, "distance": 45.0}
-    rates = exchange_rates(formula, **at, style_similarity=0.5)
+    rates = exchange_rates(formula, **at)
     for name, rate in rates.items():
         step = 1e-6
-        up = composite(formula, **(at | {name: at[name] + step}), style_similarity=0.5)
-        down = composite(formula, **(at | {name: at[name] - step}), style_similarity=0.5)
+        up = composite(formula, **(at | {name: at[name] + step}))
+        down = composite(formula, **(at | {name: at[name] - step}))
         assert rate == pytest.approx((up - down) / (2 * step), rel=1e-6)
 
 
@@ -102,6 +103,44 @@ def test_error_of_scores_that_move_together() -> None:
     assert independent < 0.85 * true  # taking them as independent would promise too much
 
 
-def test_negative_weights_are_refused() -> None:
-    with pytest.raises(UsageError, match="negative"):
-        Formula(name="odd", aesthetic=-0.1, closeness=0.5)
+def test_what_each_term_adds() -> None:
+    parts = contributions(A, mask_accuracy=0.9, aesthetic=5.0, distance=40.0)
+    assert parts == pytest.approx({"aesthetic": 0.9 * 0.25, "closeness": 0.9 * 0.3})
+    third = contributions(replace(THIRD, style_similarity=0.2), mask_accuracy=0.9, aesthetic=5.0, distance=140.0)
+    assert third == pytest.approx({"aesthetic": 0.09, "closeness": 0.0, "style": 0.9 * 0.6 * 0.3})
+
+
+@pytest.mark.parametrize(
+    "broken", [{"aesthetic": -0.1}, {"aesthetic": math.nan}, {"style_similarity": 1.5}, {"votes_won": -0.2}], ids=lambda broken: next(iter(broken))
+)
+def test_what_is_no_formula_is_refused(broken: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match="odd"):
+        Formula(**({"name": "odd", "aesthetic": 0.5, "closeness": 0.5} | broken))
+
+
+def test_weights_of_ones_own(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_text("aesthetic = 0.3\ncloseness = 0.6\nvotes = 0.1\n")
+    assert find_formula(str(mine)) == Formula(name="mine", aesthetic=0.3, closeness=0.6, votes=0.1)
+    assert find_formula("B") is B
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("aestetic = 0.3\ncloseness = 0.6", "did you mean aesthetic"),
+        ("aesthetic = 0.3", "does not say closeness"),
+        ("aesthetic = true\ncloseness = 1", "must be a number"),
+        ("name = 'A'\naesthetic = 0.3\ncloseness = 0.6", "another name"),
+        ("aesthetic = ", "cannot read"),
+    ],
+)
+def test_a_file_that_holds_no_weights_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(UsageError, match=complaint):
+        find_formula(str(tmp_path / "mine.toml"))
+
+
+def test_an_unknown_board_is_named() -> None:
+    with pytest.raises(UsageError, match="no board 'C'; known: A, B, jittor3"):
+        find_formula("C")

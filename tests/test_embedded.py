@@ -6,7 +6,6 @@ from apfgan.errors import DataError, WeightsError
 from apfgan.labels import Classes
 from metrics.aesthetic_proxy import AestheticProxy, colourfulness, proxy_score
 from metrics.embedded import EmbeddedJudge, embedded_judges, fit
-from metrics.judges import score
 
 CLASSES = Classes(names=("sky", "hill", "water", "house"), ignore=255)
 WIDTH, HEIGHT = 64, 48
@@ -75,12 +74,13 @@ def values(judge: EmbeddedJudge) -> dict[str, dict[str, float]]:
         "noise": np.random.default_rng(5).integers(0, 256, photos.shape, dtype=np.uint8),
     }
     judges = embedded_judges(judge)
-    scored = {name: score(judges.observe(images, label_maps), reference) for name, images in sets.items()}
+    scored = {name: judges.measure(judges.observe(images, label_maps), [reference]) for name, images in sets.items()}
     return {name: {metric: estimate.value for metric, estimate in each.items()} for name, each in scored.items()}
 
 
 def test_it_is_never_called_fid(values) -> None:
-    assert set(values["held out"]) == {"mask_accuracy", "aesthetic", "fd-embedded"}
+    assert list(values["held out"])[:3] == ["mask_accuracy", "aesthetic", "fd-embedded"]
+    assert not {"fid", "kid"} & values["held out"].keys()
 
 
 def test_distance_tells_good_from_bad(values) -> None:

@@ -4,20 +4,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from apfgan.confusion import count_confusion, mask_accuracy
+from apfgan.confusion import count_confusion
 from apfgan.errors import DataError
 from apfgan.labels import Classes
-from apfgan.measured import Measured
-from metrics.judges import Judges, measure, score
+from metrics.judges import Judges
 from metrics.reference import Reference
 
 
 class CountingJudge:
     """Sees features and classes; counts how often it looks."""
 
-    distance = "fd-counting"
-
-    def __init__(self) -> None:
+    def __init__(self, distance: str = "fd-counting") -> None:
+        self.distance = distance
         self.looks = 0
 
     @property
@@ -47,6 +45,34 @@ class ConstantAesthetic:
         return {"aesthetic": np.full(len(images), 5.0)}
 
 
+class SumHead:
+    """The sum of an embedding, times something."""
+
+    def __init__(self, scale: float) -> None:
+        self.scale = scale
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        return {"scale": self.scale}
+
+    def score(self, embeddings: np.ndarray) -> np.ndarray:
+        return self.scale * embeddings.sum(axis=1)
+
+
+def judges_with(**chosen: Any) -> Judges:
+    judge = CountingJudge()
+    return Judges(**({"name": "embedded", "mask": judge, "aesthetic": ConstantAesthetic(), "features": judge} | chosen))
+
+
+def some_observations(random: np.random.Generator) -> dict[str, np.ndarray]:
+    """Of 30 images."""
+    return {
+        "features": random.normal(size=(30, 3)).astype(np.float32),
+        "confusion": np.ones((30, 2, 2), np.uint32),
+        "aesthetic": random.uniform(0, 10, 30),
+    }
+
+
 @pytest.fixture
 def random() -> np.random.Generator:
     return np.random.default_rng(0)
@@ -54,15 +80,14 @@ def random() -> np.random.Generator:
 
 def test_a_judge_in_two_places_looks_once(random) -> None:
     judge = CountingJudge()
-    judges = Judges(name="embedded", mask=judge, aesthetic=ConstantAesthetic(), features=judge)
+    judges = judges_with(mask=judge, features=judge)
     images, maps = random.integers(0, 256, (6, 8, 9, 3), dtype=np.uint8), random.integers(0, 3, (6, 8, 9), dtype=np.uint8)
     observed = judges.observe(images, maps)
     assert judge.looks == 1
     assert {name: array.shape for name, array in observed.items()} == {"features": (6, 3), "confusion": (6, 3, 3), "aesthetic": (6,)}
-    assert judges.metrics == ("mask_accuracy", "aesthetic", "fd-counting")
     assert judges.identity["judges"] == "embedded"
-    scored = score(observed, judges.features.fit_reference(observed["features"]))
-    assert set(scored) == set(judges.metrics)
+    scored = judges.measure(observed, [judges.features.fit_reference(observed["features"])])
+    assert list(scored)[:3] == ["mask_accuracy", "aesthetic", "fd-counting"]
     assert scored["mask_accuracy"].value == 1
     assert scored["aesthetic"].value == 5
     assert scored["fd-counting"].value == pytest.approx(0, abs=1e-9)
@@ -80,53 +105,8 @@ def test_a_judge_in_two_places_looks_once(random) -> None:
     ids=["float images", "channels first", "no images", "other size", "float label maps"],
 )
 def test_what_is_no_image_is_refused(images, maps) -> None:
-    judge = CountingJudge()
     with pytest.raises(DataError):
-        Judges(name="embedded", mask=judge, aesthetic=ConstantAesthetic(), features=judge).observe(images, maps)
-
-
-def test_confusion_counts_pixels_by_given_and_seen(random) -> None:
-    classes = Classes.numbered(4, ignore=255)
-    given = random.choice(np.array([0, 1, 2, 3, 255], np.uint16), (3, 10, 12))
-    seen = random.integers(0, 4, (3, 10, 12))
-    confusion = count_confusion(given, seen, classes)
-    assert confusion.dtype == np.uint32
-    for row in range(3):
-        for one in range(4):
-            for other in range(4):
-                assert confusion[row, one, other] == ((given[row] == one) & (seen[row] == other)).sum()
-
-
-@pytest.mark.parametrize(("ignore", "bad"), [(None, 255), (255, 4), (None, -1)])
-def test_a_class_that_does_not_exist_is_named(ignore, bad) -> None:
-    given = np.zeros((2, 3, 3), np.int32)
-    given[1, 2, 2] = bad
-    with pytest.raises(DataError, match=rf"label map 1 .*class {bad};"):
-        count_confusion(given, np.zeros((2, 3, 3), int), Classes.numbered(4, ignore=ignore))
-
-
-def test_mask_accuracy_is_the_mean_of_the_images_accuracies(random) -> None:
-    classes = Classes.numbered(5)
-    given, seen = random.integers(0, 5, (20, 6, 7)), random.integers(0, 5, (20, 6, 7))
-    per_image = (given == seen).mean(axis=(1, 2))
-    estimate = mask_accuracy(count_confusion(given, seen, classes)).estimate
-    assert estimate.value == pytest.approx(per_image.mean())
-    assert estimate.error == pytest.approx(per_image.std(ddof=1) / np.sqrt(20))
-
-
-def test_an_image_without_a_label_is_left_out(random) -> None:
-    classes = Classes.numbered(3, ignore=9)
-    given, seen = random.integers(0, 3, (5, 4, 4)), random.integers(0, 3, (5, 4, 4))
-    given[2] = 9
-    kept = np.delete(np.arange(5), 2)
-    all_of_them = mask_accuracy(count_confusion(given, seen, classes))
-    without = mask_accuracy(count_confusion(given[kept], seen[kept], classes))
-    assert all_of_them.estimate.value == pytest.approx(without.estimate.value)
-    assert all_of_them.estimate.error == pytest.approx(without.estimate.error)
-    assert all_of_them.influence[2] == 0
-    given[:] = 9
-    with pytest.raises(DataError, match="no image has a labelled pixel"):
-        mask_accuracy(count_confusion(given, seen, classes))
+        judges_with().observe(images, maps)
 
 
 def test_a_score_that_is_not_finite_names_the_image(random) -> None:
@@ -136,30 +116,47 @@ def test_a_score_that_is_not_finite_names_the_image(random) -> None:
         "aesthetic": np.array([1.0, 2.0, np.inf, 3.0]),
     }
     with pytest.raises(DataError, match="image 2"):
-        measure(observations, Reference.fit(random.normal(size=(9, 3))))
+        judges_with().measure(observations, [Reference.fit(random.normal(size=(9, 3)))])
 
 
-def test_paired_differences(random) -> None:
-    base = random.normal(size=50)
-    one, other = Measured.mean(base), Measured.mean(base + 0.3 + 0.01 * random.normal(size=50))
-    difference = other.minus(one)
-    assert difference.value == pytest.approx(0.3, abs=0.01)
-    assert difference.error is not None
-    assert difference.error < 0.003
-    with pytest.raises(ValueError, match="same images"):
-        one.minus(Measured.mean(base[:10]))
+def test_another_head_needs_no_image(random) -> None:
+    """The embedding is what is observed; the score follows from it, and so does another head's."""
+    observed = {**some_observations(random), "embedding": random.normal(size=(30, 4)).astype(np.float32)}
+    del observed["aesthetic"]
+    first, second = (
+        judges_with(head=SumHead(scale)).measure(observed, [Reference.fit(random.normal(size=(40, 3)))])["aesthetic"] for scale in (1.0, 2.0)
+    )
+    assert first.value == pytest.approx(observed["embedding"].sum(axis=1).mean())
+    assert second.value == pytest.approx(2 * first.value)
+    assert judges_with(head=SumHead(1.0)).observing == judges_with(head=SumHead(2.0)).observing
+    assert judges_with(head=SumHead(1.0)).identity != judges_with(head=SumHead(2.0)).identity
 
 
-def test_one_image_has_no_error() -> None:
-    assert Measured.mean(np.array([0.5])).estimate.error is None
-    assert Measured.mean(np.array([0.5, np.nan])).estimate.error is None
+def test_checks_are_measured_and_never_come_first(random) -> None:
+    check = CountingJudge("fd-dinov2")
+    judges = judges_with(checks=(check,))
+    images, maps = random.integers(0, 256, (6, 8, 9, 3), dtype=np.uint8), random.integers(0, 3, (6, 8, 9), dtype=np.uint8)
+    observed = judges.observe(images, maps)
+    assert check.looks == 1
+    references = [judge.fit_reference(random.normal(size=(40, 3))) for judge in judges.feature_judges]
+    names = list(judges.measure(observed, references))
+    assert names[:3] == ["mask_accuracy", "aesthetic", "fd-counting"]
+    assert "fd-dinov2" in names[3:] and "mean_iou" in names[3:]
+
+
+def test_what_is_not_finite_is_refused_at_once_by_name(random) -> None:
+    class Broken(CountingJudge):
+        def observe(self, images, label_maps):
+            observed = super().observe(images, label_maps)
+            observed["features"][1, 2] = np.nan
+            return observed
+
+    images, maps = random.integers(0, 256, (3, 8, 9, 3), dtype=np.uint8), random.integers(0, 3, (3, 8, 9), dtype=np.uint8)
+    with pytest.raises(DataError, match="lake_7"):
+        judges_with(features=Broken()).observe(images, maps, ["lake_1", "lake_7", "sea_2"])
 
 
 def test_distance_carries_the_references_name(random) -> None:
     reference = Reference.fit(random.normal(size=(40, 3)), distance="fd-x")
-    observations = {
-        "features": random.normal(size=(30, 3)).astype(np.float32),
-        "confusion": np.ones((30, 2, 2), np.uint32),
-        "aesthetic": random.uniform(0, 10, 30),
-    }
-    assert score(observations, reference)["fd-x"] == reference.measure(observations["features"])["fd-x"].estimate
+    observed = some_observations(random)
+    assert judges_with().measure(observed, [reference])["fd-x"].value == reference.measure(observed["features"])["fd-x"].value

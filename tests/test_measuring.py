@@ -79,7 +79,15 @@ def bench(tmp_path: Path) -> Bench:
         save_checkpoint(run, str(epoch), loud_weights(epoch), epoch=epoch)
     judge = ColourJudge([])
     reference = judge.fit_reference(source.normal(100, 20, size=(40, 6)))
-    return Bench(run, find_label_maps(tmp_path / "labels"), Judges("test", judge, judge, judge), reference, "photos", FORMULAS["A"])
+    return Bench(
+        run,
+        find_label_maps(tmp_path / "labels"),
+        Judges(name="test", mask=judge, aesthetic=judge, features=judge),
+        [reference],
+        "photos",
+        FORMULAS["A"],
+        {"format": "JPEG"},
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -158,7 +166,7 @@ def test_the_key_is_content(bench, tmp_path):
     different = {
         "weights": measure(bench, Candidate(("2",))).key,
         "seed": measure(bench, Candidate(("1",), seed=7)).key,
-        "reference": measure(replace(bench, reference_key="others"), Candidate(("1",))).key,
+        "reference": measure(replace(bench, photos_key="others"), Candidate(("1",))).key,
         "formula": measure(replace(bench, formula=FORMULAS["B"]), Candidate(("1",))).key,
         "fewer label maps": measure(replace(bench, label_maps=bench.label_maps[:8]), Candidate(("1",))).key,
         "judges": measure(replace(bench, judges=replace(bench.judges, name="others")), Candidate(("1",))).key,

@@ -80,7 +80,15 @@ def bench(tmp_path: Path, data: Path) -> Bench:
     judge = ColourJudge()
     reference = judge.fit_reference(np.random.default_rng(1).normal(100, 20, size=(40, 6)))
     run = Run.create(tmp_path / "run", CONFIG)
-    return Bench(run, find_label_maps(data / "test" / "labels"), Judges("test", judge, judge, judge), reference, "photos", FORMULAS["A"])
+    return Bench(
+        run,
+        find_label_maps(data / "test" / "labels"),
+        Judges(name="test", mask=judge, aesthetic=judge, features=judge),
+        [reference],
+        "photos",
+        FORMULAS["A"],
+        {"format": "JPEG"},
+    )
 
 
 def files(folder: Path) -> set[str]:
@@ -156,9 +164,9 @@ def test_score_finds_the_probes_judges_and_reference_again(tmp_path: Path, data:
     estimate = probe(build_painter(CONFIG, seed=3))
     assert math.isfinite(estimate.value)
     again = open_probe(run, data)
-    assert again(build_painter(CONFIG, seed=3)) == estimate and quick_fit == [12]
+    assert again(build_painter(CONFIG, seed=3)) == estimate and quick_fit == [10]  # of 12 pairs two are held out
     bench = open_bench(run, Evaluation(data=data), panel=False)
-    assert bench.reference_key == probe.bench.reference_key and bench.judges.identity == probe.bench.judges.identity
+    assert bench.photos_key == probe.bench.photos_key and bench.judges.identity == probe.bench.judges.identity
     assert files(run.path) == made and run.ledger.read() == []
     assert bench.protocol_id != probe.bench.protocol_id
 

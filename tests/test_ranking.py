@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from apfgan.errors import UsageError
+from apfgan.measured import Measured
 from apfgan.noise import QUANTILE
-from apfgan.ranking import Entry, comparable, protocol_of, rank, rank_measurements
+from apfgan.ranking import Entry, better, comparable, gap, parts_of, protocol_of, rank, rank_measurements
 from apfgan.records import Estimate, Measurement
+from apfgan.runs import Influences
 
 
 def entry(name: str, composite: float, error: float | None = None, **metrics: float) -> Entry:
@@ -58,6 +60,36 @@ def test_false_alarms_are_as_rare_as_promised():
     assert np.mean(told_apart) == pytest.approx(0.05, abs=0.012)
 
 
+def test_pairing_tells_apart_what_unpaired_errors_cannot():
+    """Two candidates that share what is hard about each image."""
+    source = np.random.default_rng(0)
+    shared = source.normal(0.5, 0.2, 200)
+    one, other = (Measured.mean(shared + gain + 0.01 * source.normal(size=200)) for gain in (0.01, 0))
+    paired = [Entry(name, {"composite": each.estimate}, {"composite": each}) for name, each in (("1", one), ("2", other))]
+    assert not rank(paired)[1].tied
+    assert rank([Entry(each.name, each.metrics) for each in paired])[1].tied
+    assert gap(*paired).error == one.minus(other).error
+
+
+def test_influences_are_found_by_the_measurement(tmp_path):
+    influences = Influences(tmp_path)
+    line = measurement("1", 0.5)
+    measured = {name: Measured(each.value, np.array([0.1, -0.3, 0.2]), 3) for name, each in {**line.metrics, "composite": line.composite}.items()}
+    assert influences.read(line) == {}
+    influences.write(line.key, ["a", "b", "c"], measured)
+    found = influences.read(line)
+    assert {name: (each.value, each.influence.tolist(), each.images) for name, each in found.items()} == {
+        name: (each.value, [0.1, -0.3, 0.2], 3) for name, each in measured.items()
+    }
+    (tmp_path / f"{line.key}.npz").write_bytes(b"damaged")
+    assert influences.read(line) == {}
+
+
+def test_families_of_metrics_know_their_direction():
+    assert [better(name) for name in ("fid", "fid-clean", "fd-dinov2", "kid-embedded", "precision-clean", "mean_iou")] == [-1, -1, -1, -1, 1, 1]
+    assert parts_of(["mask_accuracy", "aesthetic", "fid-clean", "mean_iou", "kid-clean", "fd-dinov2"]) == ("mask_accuracy", "aesthetic", "fid-clean")
+
+
 def test_without_errors_only_equals_are_tied():
     assert [place.tied for place in rank([entry("1", 0.5), entry("2", 0.5), entry("3", 0.49)])] == [True, True, False]
 
@@ -71,7 +103,7 @@ def test_interval_is_the_normal_one():
 def test_an_unmeasured_metric_is_named():
     with pytest.raises(UsageError, match="fid was not measured for 2"):
         rank([entry("1", 0.5, fid=3.0), entry("2", 0.5)], by="fid")
-    with pytest.raises(UsageError, match="known: composite"):
+    with pytest.raises(UsageError, match="measured: composite"):
         rank([entry("1", 0.5)], by="luck")
 
 

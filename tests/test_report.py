@@ -18,6 +18,7 @@ from apfgan.config import PRESETS, Config, DataConfig
 from apfgan.errors import DataError
 from apfgan.files import append_line, hash_value, write_arrays, write_bytes, write_json, write_text
 from apfgan.labels import Classes
+from apfgan.measured import Measured
 from apfgan.records import Candidate, Estimate, Measurement
 from apfgan.runs import Run
 from reports.board import read_board
@@ -117,10 +118,12 @@ def save_observations(run: Run, measurement: Measurement, *, classes: int, stems
         arrays = {
             "stem": np.array(names[rows]),
             "confusion": confusion[rows],
-            "aesthetic": rng.normal(4.8, 0.4, IMAGES)[rows],
             "features": rng.normal(size=(IMAGES, 4))[rows],
         }
         write_arrays(run.features / measurement.observations / f"{part:04d}.npz", arrays)
+    spread = rng.normal(0, 0.4, IMAGES)
+    aesthetic = Measured(measurement.metrics["aesthetic"].value, spread - spread.mean(), IMAGES)
+    run.influences.write(measurement.key, names, {"aesthetic": aesthetic})
 
 
 def build_run(path: Path, names: Sequence[str] = EVERYTHING, *, photos: bool = True, pictures: bool = True, config: Config = PRESETS["tiny"]) -> Run:
@@ -293,7 +296,8 @@ def test_tables_by_image_and_class_come_from_the_observations(run: Run) -> None:
     images = read_table(run.report / "per_image.csv", *TEXTS).query("candidate == '16'")
     assert images["stem"].tolist() == [*parts[0]["stem"], *parts[1]["stem"]]
     assert images["mask_accuracy"].to_numpy() == pytest.approx([each.trace() / each.sum() for each in confusion])
-    assert images["aesthetic"].tolist() == [*parts[0]["aesthetic"], *parts[1]["aesthetic"]]
+    aesthetic = run.influences.read(measurement)["aesthetic"]
+    assert images["aesthetic"].tolist() == (aesthetic.value + aesthetic.influence).tolist()
     classes = read_table(run.report / "per_class.csv", *TEXTS).query("candidate == '16'").set_index("class")
     total = confusion.sum(axis=0)
     assert classes.loc["sky", "accuracy"] == pytest.approx(total[1, 1] / total[1].sum())

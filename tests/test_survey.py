@@ -6,6 +6,7 @@ import random
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,18 @@ import pytest
 from PIL import Image
 
 from apfgan import data as reading
+from apfgan import image_sets
 from apfgan.config import Config, DataConfig, ModelConfig, TrainConfig
-from apfgan.data import TrainingPairs, find_pairs, find_photos, hash_label_maps, hash_photos
+from apfgan.data import TrainingPairs, find_pairs, hash_label_maps
 from apfgan.errors import DataError
+from apfgan.image_sets import find_images, hash_images
 from apfgan.images import encode_png
 from apfgan.runs import Run
 from metrics.embedded import EmbeddedJudge, embedded_judges, fit
 from metrics.reference import Reference
+from selection import survey as surveying
 from selection.evaluation import Evaluation, open_bench
-from selection.survey import find_reference, survey_data
+from selection.survey import find_reference, survey_data, survey_photos
 
 CONFIG = Config(
     data=DataConfig(classes=("sky", "sea", "land"), ignore=255, width=64, height=48, load_width=64),
@@ -91,12 +95,14 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the functions that decoded something, one for each photo and label map."""
     calls: list[str] = []
 
-    def count(name: str) -> None:
-        real = getattr(reading, name)
-        monkeypatch.setattr(reading, name, lambda *arguments, **options: calls.append(name) or real(*arguments, **options))
+    def count(module: ModuleType, name: str) -> None:
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *arguments, **options: calls.append(name) or real(*arguments, **options))
 
     for name in ("decode_photo", "decode_label_map", "read_photo", "read_label_map"):
-        count(name)
+        count(reading, name)
+    for name in ("decode_photo", "decode_stored"):
+        count(image_sets, name)
     return calls
 
 
@@ -112,27 +118,26 @@ def test_one_pass_finds_everything(run: Run, folder: Path, decoded: list[str]) -
     assert list(survey.pairs) == find_pairs(folder)
     undecodable = os.fsdecode(b"\xff.png")
     assert survey.single_class == {0: ("é 0.png", "é 12.png", "é 36.png", undecodable), 1: ("é 6.png", "é 18.png")}
-    assert survey.photos_key == hash_photos(find_photos(folder / "train" / "imgs"))
+    assert survey.photos.key == hash_images(find_images(folder / "train" / "imgs"))
     config = CONFIG.data
     assert TrainingPairs(survey.pairs, config, hashes=survey.hashes).fingerprint == TrainingPairs(survey.pairs, config).fingerprint
 
 
 def test_the_reference_is_that_of_the_photos_alone(run: Run, folder: Path, tmp_path: Path) -> None:
     """The very bytes, from the pass over pairs and from one over photos, and with a judge that resizes and a real network."""
-    photos = find_photos(folder / "train" / "imgs")
-    images = np.stack([np.asarray(Image.open(path)) for path in photos])
+    photos = find_images(folder / "train" / "imgs")
+    images = np.stack([np.asarray(Image.open(photo.path)) for photo in photos])
     embedded = fit(images, np.zeros(images.shape[:3], dtype=np.uint8), CONFIG.data.label_classes, steps=1)
     for judge in (ColourJudge(), embedded):
         survey = survey_data(run, folder, judge=judge)
         (path,) = references(run)
         other = Run.create(tmp_path / f"other {judge.distance}", CONFIG)
-        reference, key = find_reference(other, judge, photos, photos_key=hash_photos(photos))
-        assert path.name == f"reference_{key}.npz"
+        reference = find_reference(other, judge, survey_photos(other, photos))
         assert path.read_bytes() == (other.features / path.name).read_bytes()
         assert reference.count == COUNT
         batches = [judge.observe_photos(list(images[start : start + 16])) for start in range(0, COUNT, 16)]
         np.testing.assert_array_equal(reference.gaussian.mean, np.concatenate(batches).astype(np.float64).mean(axis=0))
-        assert survey.photos_key == hash_photos(photos)
+        assert survey.photos.key == hash_images(photos)
         shutil.rmtree(run.features)
 
 
@@ -149,7 +154,7 @@ def test_it_is_found_again_by_content(run: Run, folder: Path, tmp_path: Path, de
     judge.asked.clear()
     for place in (folder, tmp_path / "copy"):
         again = survey_data(run, place, judge=judge)
-        assert (again.hashes, again.single_class, again.photos_key) == (first.hashes, first.single_class, first.photos_key)
+        assert (again.hashes, again.single_class, again.photos.key) == (first.hashes, first.single_class, first.photos.key)
         assert list(again.pairs) == find_pairs(place)
     assert decoded == [] == judge.asked
     assert len(references(run)) == 1
@@ -187,13 +192,54 @@ def test_what_ids_mean_is_part_of_the_key(run: Run, folder: Path, tmp_path: Path
 
 
 def test_a_judge_that_comes_later_looks_at_the_photos_only(run: Run, folder: Path, decoded: list[str]) -> None:
-    survey_data(run, folder)
+    survey = survey_data(run, folder)
     assert references(run) == []
     decoded.clear()
     judge = ColourJudge()
-    survey_data(run, folder, judge=judge)
-    assert len(decoded) == COUNT
+    reference = find_reference(run, judge, survey.photos)
+    assert sum(judge.asked) == len(decoded) == COUNT == reference.count
     assert len(references(run)) == 1
+    assert find_reference(run, judge, survey.photos).gaussian.mean.tolist() == reference.gaussian.mean.tolist()
+    assert len(decoded) == COUNT
+
+
+def test_killed_among_the_photos_it_goes_on_behind_the_last_piece(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surveying, "_PIECE", 8)
+    photos = survey_data(run, folder).photos
+    whole = find_reference(Run.create(run.path.parent / "unbroken", CONFIG), ColourJudge(), photos)
+    with pytest.raises(Killed):
+        find_reference(run, ColourJudge(dies_after=20), photos)
+    judge = ColourJudge()
+    found = find_reference(run, judge, photos)
+    assert sum(judge.asked) == COUNT - 16  # two pieces were finished
+    assert found.gaussian.mean.tolist() == whole.gaussian.mean.tolist()
+    assert [path.name for path in run.features.iterdir() if path.is_dir()] == []
+
+
+def test_a_damaged_reference_is_made_again(run: Run, folder: Path) -> None:
+    photos = survey_data(run, folder).photos
+    find_reference(run, ColourJudge(), photos)
+    (path,) = references(run)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100])
+    find_reference(run, ColourJudge(), photos)
+    assert path.read_bytes() == whole
+
+
+def test_photos_are_checked_once_and_all_problems_told(run: Run, folder: Path, decoded: list[str]) -> None:
+    images = find_images(folder / "train" / "imgs")
+    whole = images[3].path.read_bytes()
+    for image in images[3:5]:
+        image.path.write_bytes(b"")
+    with pytest.raises(DataError, match="2 problems"):
+        survey_photos(run, images)
+    for image in images[3:5]:
+        image.path.write_bytes(whole)
+    find_reference(run, ColourJudge(), survey_photos(run, images))
+    decoded.clear()
+    survey_photos(run, images)
+    assert decoded == []
+    assert survey_photos(run, images, convert=True).key != survey_photos(run, images).key
 
 
 def test_killed_in_the_middle_it_begins_again(run: Run, folder: Path) -> None:
@@ -233,14 +279,14 @@ def test_score_finds_what_train_surveyed(run: Run, folder: Path, decoded: list[s
     for index in range(3):
         ids = np.random.default_rng(index).integers(0, 3, size=(48, 64), dtype=np.uint8)
         (folder / "test" / "labels" / f"{index}.png").write_bytes(encode_png(ids))
-    images = np.stack([np.asarray(Image.open(path)) for path in find_photos(folder / "train" / "imgs")])
+    images = np.stack([np.asarray(Image.open(path)) for path in (folder / "train" / "imgs").iterdir()])
     judge = fit(images, np.zeros(images.shape[:3], dtype=np.uint8), CONFIG.data.label_classes, steps=1)
     judge.save(run.judges / "embedded.safetensors")
     survey_data(run, folder, judge=EmbeddedJudge.load(run.judges / "embedded.safetensors"))
     decoded.clear()
     bench = open_bench(run, Evaluation(data=folder))
     assert len(decoded) == 3 + 3  # the label maps to draw: checked, and painted for the report
-    assert bench.reference_key == references(run)[0].stem.removeprefix("reference_")
+    assert references(run)[0].stem.split("_")[1] == bench.photos_key[:24]
     assert bench.judges.identity == embedded_judges(judge).identity
     elsewhere = open_bench(run, Evaluation(labels=folder / "test" / "labels", real=folder / "train" / "imgs"))
     assert elsewhere.protocol == bench.protocol

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from apfgan.errors import DataError
+from metrics.composite import FORMULAS
 from selection.tables import rank_table
 
 PUBLISHED = Path(__file__).parents[2] / "shared" / "published"
@@ -50,7 +51,7 @@ def test_formula_and_metric_can_be_chosen(tmp_path):
     path.write_text("name,mask_accuracy,aesthetic,fid\na,0.9,5,40\nb,0.8,6,20\n")
     assert names(path) == ["b", "a"]
     assert names(path, by="mask_accuracy") == ["a", "b"]
-    assert rank_table(path, formula="B").places[0].value.value == pytest.approx(0.8 * (0.6 * 0.25 + 0.8 * 0.25))
+    assert rank_table(path, formula=FORMULAS["B"]).places[0].value.value == pytest.approx(0.8 * (0.6 * 0.25 + 0.8 * 0.25))
 
 
 def test_errors_make_ties(tmp_path):
