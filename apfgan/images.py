@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 
-from apfgan.errors import DataError
+from apfgan.errors import DataError, EnvironmentProblem
 from apfgan.labels import Classes
 
 PIXEL_LIMIT = 2**26
@@ -197,6 +197,10 @@ def read_content(path: Path) -> bytes:
 
 def _decode(content: bytes, source: str, formats: Mapping[str, str], *, any_orientation: bool = False, remedy: str = "") -> ImageFile.ImageFile:
     """The image, loaded. `source` names it in errors; `formats` are Pillow's names of those that may be, each as people call it."""
+    if ImageFile.LOAD_TRUNCATED_IMAGES:
+        raise EnvironmentProblem(
+            "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set: Pillow then fills up damaged images with grey. Unset it to read any here"
+        )
     if not content:
         raise DataError(f"{source}: the file is empty; copy it again or take the pair out")
     try:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from apfgan import images
-from apfgan.errors import DataError
+from apfgan.errors import DataError, EnvironmentProblem
 from apfgan.labels import Classes
 
 CLASSES = Classes()
@@ -334,6 +334,13 @@ def test_photos_cut_short_are_refused_in_every_format_even_if_converted(tmp_path
         for part in (0, 0.25, 0.5, 0.9, 0.99):
             with pytest.raises(DataError, match=f"cut.{suffix}"):
                 images.decode_photo(whole[: int(part * len(whole))], f"cut.{suffix}", convert=True)
+
+
+def test_nothing_is_read_while_pillow_fills_up_damaged_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A switch of the whole process, which many training scripts throw."""
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    with pytest.raises(EnvironmentProblem, match="LOAD_TRUNCATED_IMAGES is set"):
+        images.decode_photo(images.encode_png(PHOTO), "whole.png")
 
 
 def test_random_damage_of_photos_raises_nothing_else(tmp_path: Path) -> None:
