@@ -1,6 +1,10 @@
 """Both FID protocols against the libraries whose they are: pytorch_fid and clean-fid read the same files and run networks with the same weights."""
 
+import dataclasses
+import functools
 import inspect
+import json
+import re
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -18,6 +22,8 @@ import scipy.linalg
 import torch
 from PIL import Image
 
+from apfgan.files import WEIGHTS_VARIABLE, hash_file
+from metrics import weights
 from metrics.clean import CleanInceptionJudge
 from metrics.inception import InceptionJudge
 from metrics.judges import FeatureJudge
@@ -80,6 +86,13 @@ def smooth_pictures(count: int, size: tuple[int, int], *, seed: int) -> list[Ima
     return [Image.fromarray(random.integers(0, 256, (6, 8, 3), dtype=np.uint8)).resize(size, Image.Resampling.BICUBIC) for _ in range(count)]
 
 
+def pack(folder: Path) -> None:
+    """`folder` as a zip beside it."""
+    with zipfile.ZipFile(folder.with_suffix(".zip"), "w") as archive:
+        for path in folder.iterdir():
+            archive.write(path, path.name)
+
+
 def write_doubtful(folder: Path) -> None:
     """Files that the libraries convert to RGB in their own way."""
     picture, other = smooth_pictures(2, (90, 70), seed=1)
@@ -107,7 +120,7 @@ def read(folder: Path) -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with `real`, photos of several sizes and kinds, and `generated`, images of one size; fewer than there are features."""
+    """`real`, photos of several sizes and kinds, and `generated`, images of one size, also packed; fewer than there are features."""
     folder = tmp_path_factory.mktemp("made")
     (folder / "real").mkdir()
     (folder / "generated").mkdir()
@@ -116,6 +129,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         picture.save(folder / "real" / f"photo_{index}.jpg", quality=92)
     for index, picture in enumerate(smooth_pictures(5, (128, 96), seed=3)):
         picture.save(folder / "generated" / f"{index}.png")
+    pack(folder / "generated")
     return folder
 
 
@@ -130,6 +144,7 @@ def photographed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in sorted(REAL_PHOTOS.iterdir())[:9]:
         image = Image.open(path).convert("RGB").resize((256, 192)).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         image.point(lambda value: value * 0.8).save(folder / "generated" / f"{path.stem}.png")
+    pack(folder / "generated")
     return folder
 
 
@@ -148,20 +163,44 @@ def clean_judge(clean_inception_weights: Path) -> CleanInceptionJudge:
     return CleanInceptionJudge(clean_inception_weights)
 
 
-@pytest.fixture
-def pytorch_fid_network(inception_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """pytorch-fid looks for its weights in the cache of torch.hub, and else downloads them there."""
-    monkeypatch.setattr(pytorch_fid.inception, "load_state_dict_from_url", lambda *_, **__: torch.load(inception_weights, weights_only=True))
+@pytest.fixture(scope="module")
+def pytorch_fids_number(inception_weights: Path) -> Callable[[Path], float]:
+    """What pytorch-fid says of a folder with `generated` and `real`; it looks for weights in torch.hub's cache, and else downloads them."""
+
+    @functools.cache
+    def measure(folder: Path) -> float:
+        with pytest.MonkeyPatch.context() as patch, their_way():
+            patch.setattr(pytorch_fid.inception, "load_state_dict_from_url", lambda *_, **__: torch.load(inception_weights, weights_only=True))
+            patch.setattr(pytorch_fid.fid_score, "calculate_frechet_distance", few_dimensions(FORMULAS["pytorch-fid"]))
+            paths = [str(folder / "generated"), str(folder / "real")]
+            return pytorch_fid.fid_score.calculate_fid_given_paths(paths, batch_size=1, device="cpu", dims=WIDTH, num_workers=0)
+
+    return measure
 
 
-@pytest.fixture
-def clean_fid_network(clean_inception_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """clean-fid looks for its network in /tmp, and else downloads it there."""
+@pytest.fixture(scope="module")
+def clean_fids_number(clean_inception_weights: Path) -> Callable[[Path], float]:
+    """What clean-fid says of `generated.zip` and `real` in a folder; it looks for its network in /tmp, and else downloads it there."""
 
     def load(path: str, download: bool, resize_inside: bool) -> torch.nn.Module:
         return cleanfid.inception_torchscript.InceptionV3W(str(clean_inception_weights.parent), download=False, resize_inside=resize_inside)
 
-    monkeypatch.setattr(cleanfid.features, "InceptionV3W", load)
+    @functools.cache
+    def measure(folder: Path) -> float:
+        with pytest.MonkeyPatch.context() as patch, their_way():
+            patch.setattr(cleanfid.features, "InceptionV3W", load)
+            patch.setattr(cleanfid.fid, "frechet_distance", few_dimensions(FORMULAS["clean-fid"]))
+            return cleanfid.fid.compute_fid(
+                str(folder / "generated.zip"),
+                str(folder / "real"),
+                mode="clean",
+                num_workers=0,
+                batch_size=4,
+                device=torch.device("cpu"),
+                use_dataparallel=False,
+            )
+
+    return measure
 
 
 def our_distances(judge: FeatureJudge, folder: Path) -> tuple[float, float]:
@@ -172,32 +211,96 @@ def our_distances(judge: FeatureJudge, folder: Path) -> tuple[float, float]:
     return distance(features, judge.fit_reference(photos)), defined_distance(features, photos)
 
 
-@pytest.mark.usefixtures("pytorch_fid_network")
-def test_fid_is_pytorch_fids(monkeypatch, folder: Path, judge: InceptionJudge) -> None:
-    scores = pytorch_fid.fid_score
-    monkeypatch.setattr(scores, "calculate_frechet_distance", few_dimensions(scores.calculate_frechet_distance))
-    with their_way():
-        paths = [str(folder / "generated"), str(folder / "real")]
-        expected = scores.calculate_fid_given_paths(paths, batch_size=1, device="cpu", dims=WIDTH, num_workers=0)
+def test_fid_is_pytorch_fids(folder: Path, judge: InceptionJudge, pytorch_fids_number: Callable[[Path], float]) -> None:
     ours, defined = our_distances(judge, folder)
-    assert ours == pytest.approx(expected, abs=1e-3, rel=0)
+    assert ours == pytest.approx(pytorch_fids_number(folder), abs=1e-3, rel=0)
     assert ours == pytest.approx(defined, rel=1e-9, abs=0)
 
 
-@pytest.mark.usefixtures("clean_fid_network")
-def test_clean_fid_is_clean_fids(monkeypatch, tmp_path, folder: Path, clean_judge: CleanInceptionJudge) -> None:
-    packed = tmp_path / "generated.zip"
-    with zipfile.ZipFile(packed, "w") as archive:
-        for path in (folder / "generated").iterdir():
-            archive.write(path, path.name)
-    monkeypatch.setattr(cleanfid.fid, "frechet_distance", few_dimensions(cleanfid.fid.frechet_distance))
-    with their_way():
-        expected = cleanfid.fid.compute_fid(
-            str(packed), str(folder / "real"), mode="clean", num_workers=0, batch_size=4, device=torch.device("cpu"), use_dataparallel=False
-        )
+def test_clean_fid_is_clean_fids(folder: Path, clean_judge: CleanInceptionJudge, clean_fids_number: Callable[[Path], float]) -> None:
     ours, defined = our_distances(clean_judge, folder)
-    assert ours == pytest.approx(expected, abs=1e-3, rel=0)
+    assert ours == pytest.approx(clean_fids_number(folder), abs=1e-3, rel=0)
     assert ours == pytest.approx(defined, rel=1e-9, abs=0)
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch, inception_weights: Path, clean_inception_weights: Path) -> None:
+    """Both networks where weights are looked for, with their hashes pinned in the place of the real ones."""
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    for name, path in (("INCEPTION", inception_weights), ("INCEPTION_TORCHSCRIPT", clean_inception_weights)):
+        (folder / path.name).symlink_to(path)
+        entry = dataclasses.replace(getattr(weights, name), sha256=hash_file(path), size=path.stat().st_size)
+        monkeypatch.setattr(weights, name, entry)
+    monkeypatch.setenv(WEIGHTS_VARIABLE, str(folder))
+
+
+@pytest.mark.usefixtures("installed")
+def test_the_command_compares_folders_and_statistics_as_pytorch_fid(
+    tmp_path, apfgan, made: Path, pytorch_fids_number: Callable[[Path], float]
+) -> None:
+    ours, theirs, request = tmp_path / "ours.npz", tmp_path / "theirs.npz", ("--device", "cpu", "--json")
+    code, out, _ = apfgan("fid", made / "generated", made / "real", "--convert", "--save-stats", ours, *request)
+    found = json.loads(out)
+    assert (code, found["images"], found["photos"]) == (0, 5, 14)
+    assert found["judge"]["name"] == "fid/pytorch-fid"
+    assert found["fid"]["value"] == pytest.approx(pytorch_fids_number(made), abs=1e-3, rel=0)
+    assert found["fid"]["error"] > 0
+    assert 0 <= found["precision"]["value"] <= 1
+    assert "compare it with distances of 5 images only" in found["notes"][0]
+
+    mean, covariance = pytorch_fid.fid_score.compute_statistics_of_path(str(ours), None, 1, WIDTH, "cpu")
+    np.savez_compressed(theirs, mu=mean, sigma=covariance)  # as pytorch-fid writes it
+    code, out, _ = apfgan("fid", made / "generated", theirs, *request)
+    found = json.loads(out)
+    assert (code, found["photos"], found["floor"]) == (0, None, None)
+    assert found["fid"]["value"] == pytest.approx(pytorch_fids_number(made), abs=1e-3, rel=0)
+    assert "kid" not in found  # needs the photos' features
+    assert "does not say how they were made" in found["notes"][1]
+
+
+@pytest.mark.usefixtures("installed")
+def test_the_command_compares_a_zip_as_clean_fid(tmp_path, apfgan, made: Path, clean_fids_number: Callable[[Path], float]) -> None:
+    kept, request = tmp_path / "real.npz", ("--protocol", "clean", "--device", "cpu")
+    code, out, _ = apfgan("fid", made / "generated.zip", made / "real", "--convert", "--save-stats", kept, *request)
+    assert code == 0
+    number, error = re.search(r"^fid-clean +([\d.]+) ±([\d.]+)$", out, re.MULTILINE).groups()
+    assert float(number) == pytest.approx(clean_fids_number(made), abs=1e-3, rel=0)
+    raw, thousandfold = (float(re.search(rf"^{name} +(-?[\d.]+) ±", out, re.MULTILINE)[1]) for name in ("kid-clean", "kid-clean x1000"))
+    assert 1000 * raw == pytest.approx(thousandfold, abs=1e-3)
+    assert all(name in out for name in ("fid/clean: 5 images, 14 photos", "precision-clean", "recall-clean", "floor", "note: "))
+    assert max(map(len, out.splitlines())) <= 80
+
+    code, out, _ = apfgan("fid", made / "generated.zip", kept, "--json", *request)
+    assert code == 0
+    again = json.loads(out)
+    assert (f"{again['fid-clean']['value']:.4f}", f"{again['fid-clean']['error']:.4f}") == (number, error)
+    assert again["kid-clean"]["value"] == pytest.approx(raw, abs=1e-7)
+
+    code, _, err = apfgan("fid", made / "generated.zip", kept, "--protocol", "pytorch-fid", "--device", "cpu")
+    assert code == 3
+    assert "a reference for fid-clean, and fid is to be measured" in err
+
+
+@pytest.mark.usefixtures("installed")
+def test_the_command_refuses_before_it_looks(tmp_path, apfgan, made: Path) -> None:
+    code, out, err = apfgan("fid", made / "generated", made / "real", "--device", "cpu")
+    assert (code, out) == (3, "")
+    assert all(name in err for name in ("deep_grey.png", "print.jpg", "transparent.png", "turned.jpg", "--convert"))
+    assert apfgan("fid", made / "generated", made / "real", "--save-stats", tmp_path / "real.txt", "--device", "cpu")[0] == 2
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "0.png").symlink_to(made / "generated" / "0.png")
+    code, _, err = apfgan("fid", tmp_path / "one", made / "real", "--convert", "--device", "cpu")
+    assert code == 3
+    assert "holds 1 image" in err
+
+
+def test_the_command_says_which_weights_are_missing(tmp_path, monkeypatch, apfgan) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv(WEIGHTS_VARIABLE, str(tmp_path))
+    code, _, err = apfgan("fid", tmp_path, tmp_path, "--protocol", "clean")
+    assert code == 4
+    assert "inception-2015-12-05.pt, which is not here" in err
 
 
 def made_features(count: int, width: int, *, seed: int, scale: float = 1.0) -> np.ndarray:
