@@ -1,35 +1,25 @@
-"""Networks of transformers from a folder or from the hub's cache: found, hashed, and loaded without a word and without the network."""
+"""Networks of transformers from a folder (`metrics.weights` finds it): hashed, and loaded without a word and without the network."""
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import try_to_load_from_cache
 from transformers.utils import logging
 
 from apfgan.errors import WeightsError
 from apfgan.files import hash_file
 from metrics.inference import reason
-
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
-"""Names under which the weights lie, the preferred one first."""
+from metrics.weights import WEIGHT_FILES, find_pretrained, weights_of
 
 
-def find_pretrained(name: str) -> Path | None:
-    """The folder of `name`, a folder with `config.json` and weights or a hub id whose files are in the hub's cache; None when it is not here."""
-    if (folder := Path(name).expanduser()).is_dir():
-        return folder if _weights_of(folder) else None
-    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
-        return None
-    for file in WEIGHT_FILES:
-        found = try_to_load_from_cache(name, file)
-        if isinstance(found, str) and Path(found).with_name("config.json").exists():
-            return Path(found).parent
-    return None
+def required_pretrained(name: str) -> Path:
+    """The folder of `name`, a folder or a hub id (`find_pretrained`); raises `WeightsError` when it is not here."""
+    if (folder := find_pretrained(name)) is None:
+        raise WeightsError(f"{name} is no folder with config.json and weights, nor in the hub's cache. Bring it here: apfgan weights list")
+    return folder
 
 
 def pretrained_identity(folder: Path) -> dict[str, str]:
@@ -52,6 +42,12 @@ def adapt_pretrained(kind: Any, folder: Path, names: Sequence[str], *, fresh: st
     """
     labels = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
     return _load(kind, folder, labels | {"ignore_mismatched_sizes": True}, fresh=fresh)
+
+
+def save_pretrained(network: Any, folder: Path) -> None:
+    """Write one of transformers' networks to `folder` as transformers does: `config.json` and weights."""
+    with _silence():
+        network.save_pretrained(folder)
 
 
 def _load(kind: Any, folder: Path, options: Mapping[str, Any], *, fresh: str | None) -> Any:
@@ -86,17 +82,11 @@ def _require_kind(kind: Any, folder: Path) -> None:
 
 
 def _required_weights(folder: Path) -> Path:
-    if (weights := _weights_of(folder)) is None:
+    if (weights := weights_of(folder)) is None:
         raise WeightsError(
             f"{folder} is no pretrained network: that is a folder with config.json and {' or '.join(WEIGHT_FILES)}, as save_pretrained writes it"
         )
     return weights
-
-
-def _weights_of(folder: Path) -> Path | None:
-    if not (folder / "config.json").is_file():
-        return None
-    return next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
 
 
 @contextmanager
