@@ -1,5 +1,6 @@
 """What `judge.json` says of a SegFormer that `apfgan judge fit` made: from what, on what, who was held out, and what it is worth on those."""
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,7 @@ class FittedJudge:
     pairs: int
     """How many it was fitted on."""
     held_out: Mapping[str, str]
-    """The pairs that were kept back: SHA-256 of the photo, by stem."""
+    """The pairs that were kept back: SHA-256 of the photo, by name (`name_of`)."""
     accuracy: Estimate | None
     """On those, brought to the short side of a crop; None where no labelled pixel was held out."""
     mean_iou: Estimate | None
@@ -67,7 +68,12 @@ def read_fitted(folder: Path) -> FittedJudge | None:
 
 def held_out_pairs(fitted: FittedJudge, pairs: Sequence[Pair]) -> list[Pair]:
     """Those of `pairs` that were held out of the fit: of the same name, and with the same photo."""
-    return [pair for pair in pairs if pair.stem in fitted.held_out and hash_file(pair.photo) == fitted.held_out[pair.stem]]
+    return [pair for pair in pairs if (known := fitted.held_out.get(name_of(pair))) and hash_file(pair.photo) == known]
+
+
+def name_of(pair: Pair) -> str:
+    """The pair's name as the card has it: composed, and with escapes for bytes that are no text."""
+    return unicodedata.normalize("NFC", pair.stem).encode(errors="backslashreplace").decode()
 
 
 def require_same(began: Request, asked: Request, out: Path) -> None:

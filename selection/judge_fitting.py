@@ -33,7 +33,7 @@ from metrics.segformer import SegformerJudge
 from metrics.segformer_crops import training_crop
 from metrics.segformer_recipe import Recipe
 from metrics.segformer_training import Learner, adapted_segformer, new_segformer
-from selection.judge_card import CARD, FittedJudge, Request, parse_request, plain, read_fitted, require_same
+from selection.judge_card import CARD, FittedJudge, Request, name_of, parse_request, plain, read_fitted, require_same
 from selection.judge_check import Check, check, judge_photos
 
 
@@ -91,7 +91,7 @@ def fit_judge(
             fitted = FittedJudge(
                 request=request,
                 pairs=len(learned),
-                held_out={pair.stem: report.hashes[pair.stem].photo for pair in held},
+                held_out={name_of(pair): report.hashes[pair.stem].photo for pair in held},
                 accuracy=found.accuracy.estimate if found else None,
                 mean_iou=found.iou.estimate if found else None,
                 versions=versions(),

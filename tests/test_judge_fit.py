@@ -3,6 +3,8 @@
 import colorsys
 import copy
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -451,8 +453,6 @@ def test_what_is_there_already_is_not_overwritten(data: Path, tiny: Path, tmp_pa
 
 
 def test_a_copy_of_the_data_in_another_order_goes_on(data: Path, tiny: Path, tmp_path: Path, straight: Path) -> None:
-    import shutil
-
     assert fit(data, tmp_path / "judge", tiny, stop=lambda: True) is None
     shutil.copytree(data, tmp_path / "copy")
     assert fit(tmp_path / "copy", tmp_path / "judge", tiny) is not None
@@ -501,6 +501,18 @@ def test_all_problems_of_the_data_come_first(data: Path, tiny: Path, tmp_path: P
 def test_without_held_out_pairs_there_is_no_accuracy(data: Path, tiny: Path, tmp_path: Path) -> None:
     found = fit_judge(data, tmp_path, classes=Classes(), recipe=QUICK, pretrained=tiny, share=0.0)
     assert found is not None and found.accuracy is None and not found.held_out and found.pairs == 16
+
+
+def test_pairs_of_any_name_are_found_again(tiny: Path, tmp_path: Path) -> None:
+    make_landscapes(tmp_path / "data", train=4, test=1, width=64, height=48)
+    for folder in ("imgs", "labels"):
+        for name, path in zip(
+            ["line\nbreak", "e\u0301 decomposed", os.fsdecode(b"no text \xff")], sorted((tmp_path / "data/train" / folder).iterdir()), strict=False
+        ):
+            path.rename(path.with_name(name + path.suffix))
+    card = fit_judge(tmp_path / "data", tmp_path / "judge", classes=Classes(), recipe=QUICK, pretrained=tiny, share=0.999999)
+    assert card is not None and card == read_fitted(tmp_path / "judge")
+    assert len(held_out_pairs(card, find_pairs(tmp_path / "data"))) == len(card.held_out) == 3
 
 
 @pytest.mark.parametrize(("name", "classes"), [("landscape-mini", Classes()), ("coco-stuff-mini", Classes.numbered(182, ignore=255))])
