@@ -671,28 +671,30 @@ def score(
     asked = {name: value for name, value in named.items() if value is not None} | {"limit": limit}
     if run is None and not images:
         raise UsageError("name what to score: --run RUN, or --images 'out/{epoch}/*.jpg' for the images of another generator")
-    path = run or Path("apfgan-scores")
-    known = Run(path) if (path / "run.toml").exists() else None
-    evaluation = replace(remembered(known or Run(path)), **asked)
+    here = Run(run or Path("apfgan-scores"))
+    known = here.config_path.exists()
+    candidates = [] if images else _candidates(Run.open(here.path), epochs, seed)
+    evaluation = replace(remembered(here), **asked)
     label_maps = open_label_maps(evaluation, expect=expect)
+    found, sources = None, {}
     if images:
-        found = _find_images(images, label_maps, known, screen, convert=evaluation.convert, allow_missing=allow_missing, reencode=reencode)
-        opened = known or Run.create(path, _foreign_config(found.size, classes, ignore))
-        sources = found.sources(opened.config.data.label_classes)
+        found = _find_images(
+            images, label_maps, here if known else None, screen, convert=evaluation.convert, missing=allow_missing, reencode=reencode
+        )
+        if not known:
+            Run.create(here.path, _foreign_config(found.size, classes, ignore))
+        sources = found.sources(here.config.data.label_classes)
         candidates = list(sources)
-    else:
-        opened, found, sources = Run.open(path), None, {}
-        candidates = _candidates(opened, epochs, seed)
-    with opened.lock():
-        opened.record_command(context.obj)
-        bench = _bench(opened, device, screen, asked, images=found)
+    with here.lock():
+        here.record_command(context.obj)
+        bench = _bench(here, device, screen, asked, images=found)
         _find_anchors(bench, evaluation, screen)
         _measure(bench, candidates, screen, sources)
-    _show_ranking(screen, opened)
+    _show_ranking(screen, here)
 
 
 def _find_images(
-    patterns: Sequence[str], label_maps: Sequence[Path], run: "Run | None", screen: Screen, *, convert: bool, allow_missing: bool, reencode: bool
+    patterns: Sequence[str], label_maps: Sequence[Path], run: "Run | None", screen: Screen, *, convert: bool, missing: bool, reencode: bool
 ) -> "ImageCandidates":
     """The sets of images that the patterns name, checked; of the size that the run has, if there is one."""
     from apfgan.config import OutputConfig
@@ -703,7 +705,7 @@ def _find_images(
         label_maps,
         size=None if run is None else (run.config.data.width, run.config.data.height),
         convert=convert,
-        allow_missing=allow_missing,
+        allow_missing=missing,
         reencode=None if not reencode else OutputConfig() if run is None else run.config.output,
         progress=screen.progress,
     )
@@ -715,11 +717,12 @@ def _find_images(
 
 def _foreign_config(size: tuple[int, int], classes: int | None, ignore: int | None) -> "Config":
     """Settings of a run that holds nothing but scores of images from elsewhere."""
-    from apfgan.config import Config, DataConfig
+    from apfgan.config import Config, DataConfig, TrainConfig
     from apfgan.labels import Classes
 
     meaning = Classes(ignore=ignore) if classes is None else Classes.numbered(classes, ignore=ignore)
-    return Config(data=DataConfig(width=size[0], height=size[1], load_width=size[0], classes=meaning.names, ignore=ignore))
+    data = DataConfig(width=size[0], height=size[1], load_width=size[0], classes=meaning.names, ignore=ignore)
+    return Config(data=data, train=TrainConfig(progressive_epochs=0, epochs=0))
 
 
 def _find_anchors(bench: "Bench", evaluation: "Evaluation", screen: Screen) -> None:
@@ -983,13 +986,11 @@ def fid(
     verbose: VerboseOption = False,
 ) -> None:
     """FID, KID, precision and recall of any images, by pytorch-fid's or clean-fid's protocol."""
-    from metrics.standard import fid_judge
-    from metrics.weights import INCEPTION, INCEPTION_TORCHSCRIPT, find_file
+    from metrics.standard import fid_judge, find_fid_weights
     from selection.distances import compare_images
 
     screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
-    weights = find_file(INCEPTION if protocol is FidChoice.pytorch_fid else INCEPTION_TORCHSCRIPT)
-    judge = fid_judge(protocol.value, weights, device=_device(device))
+    judge = fid_judge(protocol.value, find_fid_weights(protocol.value), device=_device(device))
     found = compare_images(images, real, judge, convert=convert, keep=save_stats, progress=screen.progress)
     _show_comparison(screen, found, judge.identity)
 
@@ -1312,6 +1313,7 @@ def _print_places(
         for place in places[:top]
     ]
     if anchors is not None:
+        notes = [*notes, *_beyond_photos(places[0], anchors)]
         real = {**anchors.metrics, **({"composite": anchors.composite} if anchors.composite else {})}
         rows.append(["", "real photos", _with_error(real[by]) if by in real else "", *(_brief(real.get(name)) for name in metrics)])
     if clipping := clipping_note([place.entry.metrics for place in places]):
@@ -1321,8 +1323,8 @@ def _print_places(
         lines.append(f"... and {len(places) - top} more (--top {len(places)} shows all)")
     if any(place.tied for place in places[1:]):
         lines.append("= not told apart from the best by the noise of these images")
-    if anchors is not None and rows[-1][2:].count("") < len(metrics) + 1:
-        lines.append(f"real photos: {anchors.origin}, as many as there are images for the distance; nothing can be asked to be better")
+    if anchors is not None:
+        lines.append(_wrapped(f"real photos: {anchors.origin}, judged as the images are; the distance of as many others is its floor"))
     if worth is not None:
         lines.append(_worth_text(worth))
     result = {
@@ -1340,17 +1342,30 @@ def _print_places(
         "real_photos": None if anchors is None else asdict(anchors),
         **(worth or {}),
     }
-    screen.result(result, "\n".join([*lines, *(f"note: {note}" for note in notes)]))
+    screen.result(result, "\n".join([*lines, *(_wrapped(f"note: {note}") for note in notes)]))
+
+
+def _beyond_photos(best: "Place", anchors: "Anchors") -> list[str]:
+    """A doubt where the mask judge agrees with a generator more than with the truth."""
+    from apfgan.noise import difference, told_apart
+
+    drawn, real = (metrics.get("mask_accuracy") for metrics in (best.entry.metrics, anchors.metrics))
+    if drawn is None or real is None or drawn.value <= real.value or not told_apart(difference(drawn, real)):
+        return []
+    return [f"the mask judge finds more of the masks in the images of {best.entry.name} than in real photos: look at them before you believe it"]
 
 
 def _worth_text(worth: Mapping[str, Mapping[str, float]]) -> str:
     """One line on what the best total is made of, and one on what a unit of each score is worth there."""
     terms = " + ".join(f"{name} {value:.4f}" for name, value in worth["contributions"].items())
     rates = worth["exchange_rates"]
-    units = (
-        f"mask +0.01 = {rates['mask_accuracy'] / 100:+.4f}, aesthetic +0.1 = {rates['aesthetic'] / 10:+.4f}, distance -1 = {-rates['distance']:+.4f}"
-    )
-    return f"the best score is {terms}\nand moves by: {units}"
+    steps = {"mask +0.01": rates["mask_accuracy"] / 100, "aesthetic +0.1": rates["aesthetic"] / 10, "distance -1": 0 - rates["distance"]}
+    return f"the best score is {terms}\n{', '.join(f'{step}: {gain:+.4f}' for step, gain in steps.items())}"
+
+
+def _wrapped(text: str) -> str:
+    """Prose in lines of at most 80 columns."""
+    return textwrap.fill(text, 80, break_long_words=False, break_on_hyphens=False)
 
 
 def _brief(value: "Estimate | None") -> str:

@@ -131,7 +131,7 @@ class TrainConfig:
     fade_in: bool = True
     """Mix a new level in over half of its predecessor's span; otherwise it takes over at once."""
     epochs: int = 310
-    """Last epoch of the second phase."""
+    """Last epoch of the second phase. 0: nothing is trained; the run keeps the scores of images from elsewhere, of any size."""
     progressive_batch: int = 10
     """Batch size of the first phase."""
     batch: int = 5
@@ -196,7 +196,7 @@ class TrainConfig:
                 f"train.{whole} is {getattr(self, whole)}, which cannot be cut into train.{parts} = {getattr(self, parts)} equal parts",
             )
         _check(
-            self.epochs >= max(1, self.progressive_epochs),
+            self.epochs >= self.progressive_epochs,
             f"train.epochs is {self.epochs}, before the end of the first phase (train.progressive_epochs = {self.progressive_epochs})",
         )
         for name in ("generator_rate", "discriminator_rate"):
@@ -239,7 +239,7 @@ class Config:
     def __post_init__(self) -> None:
         stride, levels, epochs = self.model.stride, self.model.levels, self.train.progressive_epochs
         _check(
-            self.data.width % stride == 0 and self.data.height % stride == 0,
+            self.train.epochs == 0 or (self.data.width % stride == 0 and self.data.height % stride == 0),
             f"the image size {self.data.width}x{self.data.height} cannot be halved {self.model.upsamplings + 1} times: "
             f"make data.width and data.height multiples of {stride}, or lower model.upsamplings",
         )

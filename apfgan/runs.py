@@ -3,17 +3,14 @@
 A `Run` is a path with named places; it holds nothing in memory but its configuration. Readers (`rank`, `report`) never need the lock.
 """
 
-import fcntl
 import json
-import os
 import re
-import socket
 import subprocess
 import sys
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib import metadata
@@ -25,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from apfgan import __version__
 from apfgan.config import Config, differing_settings, load_config, save_config
 from apfgan.errors import DataError, EnvironmentProblem, UsageError
-from apfgan.files import append_line, hash_bytes, read_arrays, remove_temporaries, write_arrays
+from apfgan.files import append_line, hash_bytes, lock_folder, read_arrays, remove_temporaries, write_arrays
 from apfgan.measured import Measured
 from apfgan.records import SCHEMA, Anchors, Candidate, Measurement, epoch_order
 
@@ -186,28 +183,10 @@ class Run:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the run for writing; raises `EnvironmentProblem` that names the process that holds it already.
-
-        The system drops the lock with the process, however it ends, so none goes stale. Whoever gets it clears away what killed writers left.
-        """
-        with ExitStack() as held:
-            try:
-                self.path.mkdir(parents=True, exist_ok=True)
-                file = held.enter_context((self.path / "lock").open("a+", encoding="utf-8"))
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                file.truncate(0)
-                file.write(f"process {os.getpid()} on {socket.gethostname()}")
-                file.flush()
-                for folder in (self.checkpoints, self.judges, self.features, self.influences.folder, self.samples, self.previews, self.tensorboard):
-                    remove_temporaries(folder)
-            except BlockingIOError as error:
-                file.seek(0)
-                holder = file.read() or "another process"
-                raise EnvironmentProblem(
-                    f"{self.path} is being written by {holder}. Wait for it or stop it; what it measured so far is kept."
-                ) from error
-            except OSError as error:
-                raise EnvironmentProblem(f"cannot write in {self.path}: {error.strerror}. Check the folder's permissions and its disk.") from error
+        """Hold the run for writing, as `lock_folder` does. Whoever gets it clears away what killed writers left."""
+        with lock_folder(self.path):
+            for folder in (self.checkpoints, self.judges, self.features, self.influences.folder, self.samples, self.previews, self.tensorboard):
+                remove_temporaries(folder)
             yield
 
 

@@ -38,7 +38,7 @@ def standard_judges(
     Raises one `WeightsError` that lists everything that is missing, and how to get it.
     """
     searches: list[Callable[[], Path]] = [
-        lambda: find_file(INCEPTION if fid == "pytorch-fid" else INCEPTION_TORCHSCRIPT),
+        lambda: find_fid_weights(fid),
         lambda: find_network(SEGFORMER, segformer),
         lambda: find_network(CLIP, clip),
         lambda: aesthetic_head or find_file(AESTHETIC_HEAD),
@@ -64,6 +64,11 @@ def standard_judges(
         features=fid_judge(fid, inception_file, device=device),
         checks=tuple(VisionJudge(folder, _NETWORKS[check][1], device=device) for check, folder in zip(checks, check_folders, strict=True)),
     )
+
+
+def find_fid_weights(protocol: FidProtocol) -> Path:
+    """The verified file of the network that `protocol` uses; raises `WeightsError` that says how to get it."""
+    return find_file(INCEPTION if protocol == "pytorch-fid" else INCEPTION_TORCHSCRIPT)
 
 
 def fid_judge(protocol: FidProtocol, weights: Path, *, device: str = "cpu") -> FeatureJudge:

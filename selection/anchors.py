@@ -70,14 +70,14 @@ def real_photos(evaluation: Evaluation, label_maps: Sequence[Path]) -> RealPhoto
     pairs = [Pair(path.stem, beside[path.stem], path) for path in label_maps if path.stem in beside]
     training = find_pairs(evaluation.data) if evaluation.data is not None and (evaluation.data / "train").is_dir() else []
     if len(pairs) > 1 and not {pair.photo for pair in pairs} & {pair.photo for pair in training}:
-        return RealPhotos(pairs, fresh=True, origin="those that the label maps were made of")
+        return RealPhotos(pairs, fresh=True, origin="those of the label maps")
     if not training:
         return None
     fitted = read_fitted(Path(evaluation.segformer)) if evaluation.judges == "standard" else None
     if evaluation.judges == "standard" and fitted is None:
-        return RealPhotos(training, fresh=False, origin="training pairs, which the mask judge may know")
+        return RealPhotos(training, fresh=False, origin="training photos, which the mask judge may know")
     held = hold_out(training, HELD_OUT)[1] if fitted is None else held_out_pairs(fitted, training)
-    return RealPhotos(held, fresh=False, origin="training pairs that the mask judge was not fitted on")
+    return RealPhotos(held, fresh=False, origin="training photos that the mask judge was not fitted on")
 
 
 def find_anchors(bench: Bench, real: RealPhotos | None, *, progress: Progress = SILENT) -> Anchors:
@@ -103,6 +103,6 @@ def find_anchors(bench: Bench, real: RealPhotos | None, *, progress: Progress = 
         metrics[counting.distance] = Estimate(floor.mean, floor.deviation)
         if "mask_accuracy" in metrics:
             composite = composite_estimate(bench.formula, metrics, distance=counting.distance)
-    found = Anchors(metrics=metrics, composite=composite, photos=len(pairs), origin=real.origin if real else "no photos with label maps")
+    found = Anchors(metrics=metrics, composite=composite, photos=len(pairs), origin=real.origin if real else "no label maps to judge them by")
     write_json(bench.run.anchors_path(bench.protocol_id), asdict(found))
     return found

@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 
 from apfgan.files import WEIGHTS_VARIABLE, hash_file
-from metrics import weights
+from metrics import standard
 from metrics.clean import CleanInceptionJudge
 from metrics.inception import InceptionJudge
 from metrics.judges import FeatureJudge
@@ -230,8 +230,8 @@ def installed(tmp_path, monkeypatch, inception_weights: Path, clean_inception_we
     folder.mkdir()
     for name, path in (("INCEPTION", inception_weights), ("INCEPTION_TORCHSCRIPT", clean_inception_weights)):
         (folder / path.name).symlink_to(path)
-        entry = dataclasses.replace(getattr(weights, name), sha256=hash_file(path), size=path.stat().st_size)
-        monkeypatch.setattr(weights, name, entry)
+        entry = dataclasses.replace(getattr(standard, name), sha256=hash_file(path), size=path.stat().st_size)
+        monkeypatch.setattr(standard, name, entry)
     monkeypatch.setenv(WEIGHTS_VARIABLE, str(folder))
 
 

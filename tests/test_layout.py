@@ -22,7 +22,10 @@ ALLOWED = {
     "selection": {"selection", "metrics", "apfgan"},
     "cli": {"cli", "selection", "metrics", "reports", "apfgan"},
 }
-TORCH_FREE = [*sorted(LEAVES_OF_REPORTS | LEAVES_OF_METRICS), "apfgan.data", "apfgan.landscapes"]
+TORCH_FREE = [
+    *sorted(LEAVES_OF_REPORTS | LEAVES_OF_METRICS),
+    *(f"apfgan.{name}" for name in ("data", "folders", "image_sets", "landscapes", "threads")),
+]
 
 
 def module_name(path: Path) -> str:
