@@ -9,10 +9,9 @@ import logging
 import shlex
 import signal
 import sys
-import textwrap
 import time
 import webbrowser
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from apfgan.labels import Classes
     from apfgan.preflight import TrainingPlan
     from apfgan.ranking import Place
-    from apfgan.records import Anchors, Candidate, Estimate, Measurement
+    from apfgan.records import Candidate, Measurement
     from apfgan.runs import Run
     from apfgan.training import Company
     from apfgan.training_log import EpochRecord
@@ -75,8 +74,8 @@ EpochsOption = Annotated[
     typer.Option("--epochs", help="270-310, 270-310:2, 273,298,299, last10, all, or candidates: avg_273_299@7.", show_default=False),
 ]
 
-FEW_IMAGES = 2048
-"""Below as many images as Inception has features, the bias of a Fréchet distance is at its worst."""
+INCEPTION_FEATURES = 2048
+"""For fewer images than features the bias of a Fréchet distance is at its worst."""
 
 DEMO_PAIRS, DEMO_MAPS = 96, 32
 """Training pairs and test label maps of the demo."""
@@ -174,15 +173,24 @@ def main() -> NoReturn:
     except ApfganError as error:
         code = _fail(str(error), error.exit_code)
         logging.getLogger("apfgan").info("where it happened:", exc_info=error)
-    except _Stopped as stopped:
-        code = _fail("stopped. Everything finished so far is kept; the same command goes on from there.", stopped.code)
     except BrokenPipeError:
         sys.stdout = None  # whoever read our output has left; there is nobody to tell
         code = 0
+    except BaseException as error:
+        if (stopped := _stop_behind(error)) is None:
+            raise
+        code = _fail("stopped. Everything finished so far is kept; the same command goes on from there.", stopped.code)
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)  # all is done and the code is known: only leaving is left
     sys.exit(code)
+
+
+def _stop_behind(error: BaseException | None) -> _Stopped | None:
+    """The signal that an error comes from. A library that is interrupted while it is imported may make another error of it."""
+    while error is not None and not isinstance(error, _Stopped):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -263,6 +271,7 @@ def demo(
 def _summarise_demo(screen: Screen, out: Path, *, seconds: float) -> None:
     """What was gained, from an untrained generator to the pick."""
     from apfgan.runs import Run
+    from reports.terminal import with_error
 
     run = Run.open(out / "run")
     places = _ranking(run)
@@ -271,7 +280,7 @@ def _summarise_demo(screen: Screen, out: Path, *, seconds: float) -> None:
     shown = {"untrained": untrained, "best epoch": epoch, "best of all": places[0]}
     found = {name: {"candidate": place.entry.name, "score": place.value.value, "error": place.value.error} for name, place in shown.items()}
     result = {**found, "seconds": round(seconds, 1), "report": str(out / "run/report/index.html"), "submission": str(out / "run/result.zip")}
-    lines = [f"{name:12} {place.entry.name:22} score {_with_error(place.value)}" for name, place in shown.items()]
+    lines = [f"{name:12} {place.entry.name:22} score {with_error(place.value)}" for name, place in shown.items()]
     screen.result(result, "\n".join(["", *lines, f"done in {describe_seconds(seconds)}. Open {result['report']}"]))
 
 
@@ -483,9 +492,10 @@ def _with_watchers(company: "Company", run: "Run", data: Path, screen: Screen, *
 
 def _epoch_text(record: "EpochRecord") -> str:
     from apfgan.health import symptom
+    from reports.terminal import with_error
 
     losses = "  ".join(f"{name} {value:.3f}" for name, value in record.losses.items())
-    probe = "" if record.probe is None else f"  probe {_with_error(record.probe)}"
+    probe = "" if record.probe is None else f"  probe {with_error(record.probe)}"
     warning = f"\n  {sign}" if (sign := symptom(record)) else ""
     return f"epoch {record.epoch:>3}  {record.phase:<12} {record.seconds:6.1f} s  {losses}{probe}{warning}"
 
@@ -494,6 +504,7 @@ def _show_training(screen: Screen, run: "Run", epochs: int) -> None:
     """What a training has come to."""
     from apfgan.records import is_average
     from apfgan.training_log import rank_by_probe, read_log
+    from reports.terminal import with_error
 
     names = run.checkpoint_names()
     best = next(iter(rank_by_probe(read_log(run.training_log))), None)
@@ -503,7 +514,7 @@ def _show_training(screen: Screen, run: "Run", epochs: int) -> None:
     lines = [f"trained {epochs} epochs" if epochs else "nothing to train: the last epoch is done", f"checkpoints: {kept}"]
     if best is not None:
         result["probe"] = {"epoch": int(best.entry.name), "score": best.value.value, "error": best.value.error}
-        lines.append(f"best by the probe, on a few label maps: epoch {best.entry.name}, {_with_error(best.value)}")
+        lines.append(f"best by the probe, on a few label maps: epoch {best.entry.name}, {with_error(best.value)}")
     screen.result(result, "; ".join(lines[:2]) + "".join(f"\n{line}" for line in lines[2:]))
 
 
@@ -747,6 +758,7 @@ def rank(
     """Order what was measured, best first, with its noise."""
     from apfgan.runs import Run
     from metrics.composite import find_formula
+    from reports.terminal import Standings
     from selection.tables import rank_table
 
     screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
@@ -754,7 +766,8 @@ def rank(
         raise UsageError("name what to rank: --run RUN, or --csv FILE")
     if csv is not None:
         table = rank_table(csv, by=by, formula=find_formula(board) if board else None)
-        _print_places(screen, table.places, by=table.by, top=top, notes=table.disagreements)
+        standings = Standings(places=table.places, by=table.by, notes=table.disagreements)
+        screen.result(standings.as_json(), standings.as_text(top=top))
     elif run is not None:
         _show_ranking(screen, Run.open(run), by=by or "composite", top=top, checks=checks)
 
@@ -1095,6 +1108,7 @@ def judge_fit(
     """Fine-tune a SegFormer on the training pairs, to be the standard mask judge; a fit that was stopped goes on where it was."""
     from metrics.pretrained import required_pretrained
     from metrics.segformer_recipe import Recipe
+    from reports.terminal import with_error
     from selection.judge_fitting import fit_judge
 
     screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
@@ -1121,7 +1135,7 @@ def judge_fit(
     result |= {"accuracy": fitted.accuracy and asdict(fitted.accuracy), "mean_iou": fitted.mean_iou and asdict(fitted.mean_iou)}
     lines = [f"{out}: fitted to {fitted.pairs} pairs in {fitted.request.recipe.steps} steps"]
     if fitted.accuracy and fitted.mean_iou:
-        found = f"mask accuracy {_with_error(fitted.accuracy)}, mean IoU {_with_error(fitted.mean_iou)}"
+        found = f"mask accuracy {with_error(fitted.accuracy)}, mean IoU {with_error(fitted.mean_iou)}"
         lines.append(f"on the {len(fitted.held_out)} held out: {found}")
     lines.append(f"score with it: apfgan score --run RUN --judges standard --segformer {out}")
     screen.result(result, "\n".join(lines))
@@ -1238,6 +1252,8 @@ def _classes(count: int | None, ignore: int | None) -> "Classes":
 
 def _counts_text(classes: "Classes", parts: "Mapping[str, LabelCounts]") -> str:
     """Sizes of each part's label maps, and a table of the classes that occur: maps that hold it, and its share of the pixels."""
+    from reports.terminal import table
+
     sizes = [
         f"{name}: {counts.maps} label maps, {', '.join(f'{many} of {width}x{height}' for (width, height), many in counts.sizes.items())}"
         for name, counts in parts.items()
@@ -1252,24 +1268,23 @@ def _counts_text(classes: "Classes", parts: "Mapping[str, LabelCounts]") -> str:
         if any(counts.class_maps[index] for counts in parts.values()):
             rows.append([name, *cells])
     header = ["class", *(title for name in parts for title in (f"{name} maps", "pixels"))]
-    return "\n".join([*sizes, "", _table(header, rows)])
+    return "\n".join([*sizes, "", table(header, rows)])
 
 
 def _show_ranking(screen: Screen, run: "Run", *, by: str = "composite", top: int = 20, checks: bool = False) -> None:
     from apfgan.ranking import protocol_of
+    from reports.terminal import Standings
 
     places = _ranking(run, by=by)
     left_out = len({each.candidate for each in run.ledger.read()} - {place.entry.name for place in places})
     notes = [f"{left_out} candidates were measured under another protocol only, and are left out"] if left_out else []
-    best = min(places, key=lambda place: -place.entry.metrics["composite"].value).entry.measurement
-    assert best is not None
-    worth = _worth(best)
+    best = max((place.entry.measurement for place in places if place.entry.measurement), key=lambda each: each.composite.value)
     if best.protocol["judges"]["judges"] == "embedded":
         notes.append("embedded judges: these numbers compare within this run only")
-    elif best.images < FEW_IMAGES:
+    elif best.images < INCEPTION_FEATURES:
         notes.append(f"a Fréchet distance is larger for fewer images: compare at {best.images} images only, and with that of real photos")
-    anchors = run.read_anchors(protocol_of(best))
-    _print_places(screen, places, by=by, top=top, notes=notes, checks=checks, anchors=anchors, worth=worth)
+    standings = Standings(places=places, by=by, notes=notes, anchors=run.read_anchors(protocol_of(best)), worth=_worth(best))
+    screen.result(standings.as_json(), standings.as_text(top=top, checks=checks))
 
 
 def _worth(best: "Measurement") -> dict[str, dict[str, float]]:
@@ -1281,105 +1296,13 @@ def _worth(best: "Measurement") -> dict[str, dict[str, float]]:
     return {"contributions": contributions(formula, **values), "exchange_rates": exchange_rates(formula, **values)}
 
 
-def _print_places(
-    screen: Screen,
-    places: "Sequence[Place]",
-    *,
-    by: str,
-    top: int,
-    notes: Sequence[str],
-    checks: bool = False,
-    anchors: "Anchors | None" = None,
-    worth: Mapping[str, Mapping[str, float]] | None = None,
-) -> None:
-    from apfgan.ranking import clipping_note, parts_of
-
-    measured = places[0].entry.metrics
-    parts = ("composite", *parts_of(measured)) if "composite" in measured else tuple(measured)
-    metrics = [name for name in measured if name != by and (name in parts) is not checks]
-    header = [
-        "",
-        "candidate",
-        "score" if by == "composite" else by,
-        *("score" if name == "composite" else _SHORT.get(name, name) for name in metrics),
-    ]
-    rows = [
-        [
-            f"{place.place}{'=' if place.tied and place.place > 1 else ''}",
-            place.entry.name,
-            _with_error(place.value) if by == "composite" or place.value.error is not None else f"{place.value.value:.6g}",
-            *(_brief(place.entry.metrics.get(name)) for name in metrics),
-        ]
-        for place in places[:top]
-    ]
-    if anchors is not None:
-        notes = [*notes, *_beyond_photos(places[0], anchors)]
-        real = {**anchors.metrics, **({"composite": anchors.composite} if anchors.composite else {})}
-        rows.append(["", "real photos", _with_error(real[by]) if by in real else "", *(_brief(real.get(name)) for name in metrics)])
-    if clipping := clipping_note([place.entry.metrics for place in places]):
-        notes = [*notes, clipping]
-    lines = [_table(header, rows)]
-    if len(places) > top:
-        lines.append(f"... and {len(places) - top} more (--top {len(places)} shows all)")
-    if any(place.tied for place in places[1:]):
-        lines.append("= not told apart from the best by the noise of these images")
-    if anchors is not None:
-        lines.append(_wrapped(f"real photos: {anchors.origin}, judged as the images are; the distance of as many others is its floor"))
-    if worth is not None:
-        lines.append(_worth_text(worth))
-    result = {
-        "by": by,
-        "notes": list(notes),
-        "places": [
-            {
-                "place": place.place,
-                "candidate": place.entry.name,
-                "tied_with_best": place.tied,
-                "metrics": {name: {"value": each.value, "error": each.error} for name, each in place.entry.metrics.items()},
-            }
-            for place in places
-        ],
-        "real_photos": None if anchors is None else asdict(anchors),
-        **(worth or {}),
-    }
-    screen.result(result, "\n".join([*lines, *(_wrapped(f"note: {note}") for note in notes)]))
-
-
-def _beyond_photos(best: "Place", anchors: "Anchors") -> list[str]:
-    """A doubt where the mask judge agrees with a generator more than with the truth."""
-    from apfgan.noise import difference, told_apart
-
-    drawn, real = (metrics.get("mask_accuracy") for metrics in (best.entry.metrics, anchors.metrics))
-    if drawn is None or real is None or drawn.value <= real.value or not told_apart(difference(drawn, real)):
-        return []
-    return [f"the mask judge finds more of the masks in the images of {best.entry.name} than in real photos: look at them before you believe it"]
-
-
-def _worth_text(worth: Mapping[str, Mapping[str, float]]) -> str:
-    """One line on what the best total is made of, and one on what a unit of each score is worth there."""
-    terms = " + ".join(f"{name} {value:.4f}" for name, value in worth["contributions"].items())
-    rates = worth["exchange_rates"]
-    steps = {"mask +0.01": rates["mask_accuracy"] / 100, "aesthetic +0.1": rates["aesthetic"] / 10, "distance -1": 0 - rates["distance"]}
-    return f"the best score is {terms}\n{', '.join(f'{step}: {gain:+.4f}' for step, gain in steps.items())}"
-
-
-def _wrapped(text: str) -> str:
-    """Prose in lines of at most 80 columns."""
-    return textwrap.fill(text, 80, break_long_words=False, break_on_hyphens=False)
-
-
-def _brief(value: "Estimate | None") -> str:
-    return "" if value is None else f"{value.value:.4g}"
-
-
-_SHORT = {"composite": "score", "mask_accuracy": "mask"}
-
-
 def _weights_text(found: "Sequence[Status]") -> str:
     """Two lines for each of the pretrained weights, and below how the missing ones come here without a network.
 
     Nothing is wider than 80 columns but the addresses, which must be copied in one piece.
     """
+    from reports.terminal import wrapped
+
     lines = []
     for each in found:
         name, pinned = each.entry.name, all(each.entry.pins.values())
@@ -1388,7 +1311,7 @@ def _weights_text(found: "Sequence[Status]") -> str:
             lines.append(f"  {_narrow(each.path, 60)}{'' if pinned else '  (not pinned)'}")
         else:
             lines.append(f"  missing: apfgan weights fetch {name}")
-        lines += textwrap.wrap(each.note, 78, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+        lines.append(wrapped(each.note, indent="  "))
     missing = [each.entry for each in found if each.path is None]
     if missing:
         lines += [
@@ -1403,15 +1326,17 @@ def _weights_text(found: "Sequence[Status]") -> str:
 
 def _findings_text(found: "Mapping[str, Sequence[Finding]]") -> str:
     """Each file with its verdict, its hash where there was none to compare it with, and what a wrong one is instead; at last what is missing."""
+    from reports.terminal import wrapped
+
     lines = []
     for name, findings in found.items():
         for each in findings:
             lines += [f"{name:16} {each.verdict}", f"  {_narrow(each.path, 78)}"]
             if each.verdict == "not pinned":
                 lines.append(f"  sha256 {each.sha256}")
-            lines += textwrap.wrap(each.problem, 78, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+            lines.append(wrapped(each.problem, indent="  "))
     missing = ", ".join(name for name, findings in found.items() if not findings)
-    return "\n".join([*lines, *textwrap.wrap(f"missing: {missing} (see: apfgan weights list)" if missing else "", 80)])
+    return "\n".join([*lines, *([wrapped(f"missing: {missing} (see: apfgan weights list)")] if missing else [])])
 
 
 def _narrow(path: Path, width: int) -> str:
@@ -1424,6 +1349,7 @@ def _narrow(path: Path, width: int) -> str:
 
 def _show_check(screen: Screen, found: "Check", classes: "Classes", about: str) -> None:
     """The figures of a judge, and a table of the classes that were given or seen."""
+    from reports.terminal import table, with_error, wrapped
     from selection.judge_check import FEW_IMAGES, class_estimates
 
     rows = []
@@ -1433,22 +1359,24 @@ def _show_check(screen: Screen, found: "Check", classes: "Classes", about: str) 
         if iou is None:
             continue
         name, images, share = classes.names[index], int(found.classes.images[index]), found.classes.pixels[index] / pixels
-        cells = ["" if each is None else _with_error(each) for each in (accuracy, iou)]
+        cells = ["" if each is None else with_error(each) for each in (accuracy, iou)]
         rows.append([name[:24], f"{images}{'*' if images < FEW_IMAGES else ' '}", f"{share:.2%}", *cells])
         records[name] = {"images": images, "pixels": int(found.classes.pixels[index]), "accuracy": accuracy and asdict(accuracy), "iou": asdict(iou)}
     total = {"accuracy": found.accuracy.estimate, "mean_iou": found.iou.estimate}
     result = {"pairs": about, "images": found.accuracy.images, **{name: asdict(each) for name, each in total.items()}}
     result |= {"alarms": list(found.alarms), "classes": records}
-    figures = f"mask accuracy {_with_error(total['accuracy'])}, mean IoU {_with_error(total['mean_iou'])}"
-    lines = [figures, *textwrap.wrap(f"on {about}", 80), ""]
-    lines += [_table(["class", "images", "pixels", "accuracy", "IoU"], rows), f"* in fewer than {FEW_IMAGES} images: these figures say little"]
+    figures = f"mask accuracy {with_error(total['accuracy'])}, mean IoU {with_error(total['mean_iou'])}"
+    lines = [figures, wrapped(f"on {about}"), ""]
+    lines += [table(["class", "images", "pixels", "accuracy", "IoU"], rows), f"* in fewer than {FEW_IMAGES} images: these figures say little"]
     for alarm in found.alarms:
-        lines += ["", *textwrap.wrap(f"warning: {alarm}", 80)]
+        lines += ["", wrapped(f"warning: {alarm}")]
     screen.result(result, "\n".join(lines))
 
 
 def _show_comparison(screen: Screen, found: "Comparison", judge: Mapping[str, Any]) -> None:
     """Every number on a line with its error, KID in both usual scales, and what has to be known of them below."""
+    from reports.terminal import with_error, wrapped
+
     estimates = {name: each.estimate for name, each in found.measured.items()}
     result: dict[str, Any] = {"judge": dict(judge), "images": found.images, "photos": found.reference.count}
     result |= {name: asdict(each) for name, each in estimates.items()}
@@ -1456,30 +1384,14 @@ def _show_comparison(screen: Screen, found: "Comparison", judge: Mapping[str, An
     lines = [f"{judge['name']}: {found.images} images, {found.reference.count or 'unknown'} photos"]
     for name, each in estimates.items():
         if name.startswith("kid"):
-            lines.append(f"{name:16} {_with_error(each, digits=7)}")
+            lines.append(f"{name:16} {with_error(each, digits=7)}")
             name, each = f"{name} x1000", replace(each, value=1000 * each.value, error=each.error and 1000 * each.error)
-        lines.append(f"{name:16} {_with_error(each)}")
+        lines.append(f"{name:16} {with_error(each)}")
     if found.floor is not None:
         lines.append(f"{'floor':16} {found.floor.mean:.4f} ±{found.floor.deviation:.4f} for as many of the photos against the others")
     for note in found.notes:
-        lines += textwrap.wrap(f"note: {note}", 80)
+        lines.append(wrapped(f"note: {note}"))
     screen.result(result, "\n".join(lines))
-
-
-def _with_error(value: "Estimate", *, digits: int = 4) -> str:
-    return f"{value.value:.{digits}f}" + ("" if value.error is None else f" ±{value.error:.{digits}f}")
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Columns of text, the first two left-aligned and the numbers right-aligned; fits 80 columns where names are short."""
-    lines = [header, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-
-    def show(line: Sequence[str]) -> str:
-        cells = (cell.ljust(width) if column < 2 else cell.rjust(width) for column, (cell, width) in enumerate(zip(line, widths, strict=True)))
-        return "  ".join(cells).rstrip()
-
-    return "\n".join(show(line) for line in lines)
 
 
 def _epochs_text(names: Sequence[str]) -> str:

@@ -49,14 +49,17 @@ def mask_accuracy(confusion: np.ndarray) -> Measured:
 def mean_iou(confusion: np.ndarray) -> Measured:
     """Mean over classes of intersection over union, from confusion (N, C, C): of the pixels of all images together, as mmsegmentation has it.
 
-    A class that was neither given nor seen is left out. The influences are those of the quotients (the delta method).
+    A class that was neither given nor seen is left out. An image's influence is what its absence changes (the jackknife, Efron & Tibshirani 1993,
+    chapter 11): a class that lies in a few images only may come and go with one, which a derivative would overlook (docs/noise.md).
     """
-    scores = class_scores(confusion)
-    known = ~np.isnan(scores.iou)
-    if not known.any():
-        raise DataError("no image has a labelled pixel: IoU has no meaning. Check the label maps and the data set's ignore value.")
-    influence = scores.iou_influence[:, known].mean(axis=1)
-    return Measured(float(scores.iou[known].mean()), influence, int((confusion.sum(axis=(1, 2)) > 0).sum()))
+    both, either = _overlap(confusion)
+    value = float(np.mean(_defined(both.sum(axis=0), either.sum(axis=0))))
+    count = len(confusion)
+    without = [np.mean(_defined(*rest)) for rest in zip(both.sum(axis=0) - both, either.sum(axis=0) - either, strict=True) if rest[1].any()]
+    if len(without) < count:  # all that is labelled lies in one image
+        return Measured(value, np.zeros(count), 1)
+    pull = (count - 1) * (value - np.array(without))
+    return Measured(value, pull - pull.mean(), int(either.any(axis=1).sum()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,12 +83,23 @@ class ClassScores:
 def class_scores(confusion: np.ndarray) -> ClassScores:
     """Accuracy and IoU of each class with its support, from confusion (N, C, C)."""
     given = confusion.sum(axis=2, dtype=np.int64)
-    seen = confusion.sum(axis=1, dtype=np.int64)
-    both = np.diagonal(confusion, axis1=1, axis2=2).astype(np.int64)
-    either = given + seen - both
+    both, either = _overlap(confusion)
     accuracy, accuracy_influence = _quotient(both, given)
     iou, iou_influence = _quotient(both, either)
     return ClassScores(given.sum(axis=0), (given > 0).sum(axis=0), accuracy, iou, accuracy_influence, iou_influence)
+
+
+def _overlap(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels int64 (N, C) that are both given and seen as a class, and that are one or the other."""
+    both = np.diagonal(confusion, axis1=1, axis2=2).astype(np.int64)
+    return both, confusion.sum(axis=2, dtype=np.int64) + confusion.sum(axis=1, dtype=np.int64) - both
+
+
+def _defined(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """The quotients that there are; raises `DataError` where there is none."""
+    if not whole.any():
+        raise DataError("no image has a labelled pixel: IoU has no meaning. Check the label maps and the data set's ignore value.")
+    return part[whole > 0] / whole[whole > 0]
 
 
 def _quotient(part: np.ndarray, whole: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -119,13 +119,22 @@ def parts_of(metrics: Iterable[str]) -> tuple[str, ...]:
 
 
 def clipping_note(measured: Sequence[Mapping[str, Estimate]]) -> str | None:
-    """What to tell a reader when the total no longer sees the distances of some candidates, given the metrics of each; None if it sees all."""
-    known = [(name, metrics[name].value) for metrics in measured for name in parts_of(metrics) if is_distance(name)]
-    beyond = [name for name, value in known if value >= DISTANCE_CLIP]
-    if not beyond:
-        return None
-    which = f"all {len(beyond)}" if len(beyond) == len(known) else f"{len(beyond)} of {len(known)}"
-    return f"the {beyond[0]} of {which} candidates is above {DISTANCE_CLIP:g}, where the total clips it: it cannot tell these apart by it"
+    """What to tell a reader when the total no longer sees the distances of some candidates, given the metrics of each; None if it sees all.
+
+    So near the clip that a distance may be on either side of it, the total's error is too small (docs/noise.md).
+    """
+    known = [(name, metrics[name]) for metrics in measured for name in parts_of(metrics) if is_distance(name)]
+    beyond = [name for name, distance in known if distance.value >= DISTANCE_CLIP]
+    near = [name for name, distance in known if abs(distance.value - DISTANCE_CLIP) < QUANTILE * (distance.error or 0.0)]
+    notes = []
+    if beyond:
+        which = f"all {len(known)}" if len(beyond) == len(known) else f"{len(beyond)} of {len(known)}"
+        notes.append(f"the {beyond[0]} of {which} candidates is above {DISTANCE_CLIP:g}, where the total clips it: it cannot tell these apart by it")
+    if near:
+        notes.append(
+            f"of {len(near)} the noise reaches across {DISTANCE_CLIP:g}, where the error of the total is too small: compare them by {near[0]}"
+        )
+    return "; ".join(notes) or None
 
 
 def comparable(measurements: Sequence[Measurement], *, protocol: str | None = None) -> list[Measurement]:

@@ -184,6 +184,25 @@ def test_the_standard_judges_score_from_their_files(apfgan, data, trained, tmp_p
     assert code == 4 and "pt_inception-2015-12-05-6726825d.pth" in error
 
 
+def test_a_signal_that_a_library_makes_another_error_of_is_still_one(monkeypatch):
+    """As when torch is interrupted while it is imported: Python wraps what a descriptor raises."""
+    import cli
+
+    class Interrupted:
+        def __set_name__(self, owner: type, name: str) -> None:
+            cli._stop(signal.SIGTERM, None)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.setattr(cli, "app", lambda **_: type("Imported", (), {"attribute": Interrupted()}))
+    try:
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert left.value.code == 143
+
+
 def test_scoring_twice_computes_nothing_and_says_so(apfgan, data, trained, monkeypatch):
     assert apfgan("score", "--run", trained, "--data", data, "--epochs", "3,4")[0] == 0
     ledger = (trained / "measurements.jsonl").read_bytes()

@@ -87,10 +87,36 @@ def test_errors_of_pooled_quotients_are_those_of_redrawn_images(random) -> None:
     assert np.sqrt(influence @ influence) / 60 == pytest.approx(of_classes.std(ddof=1), rel=0.25)
 
 
+def test_a_rare_class_is_no_surprise(random) -> None:
+    """A class in one image of twelve: whether it is drawn at all is most of the noise."""
+
+    def draw() -> np.ndarray:
+        confusion = np.zeros((50, 3, 3), np.uint32)
+        right = random.binomial(100, 0.9, (50, 2))
+        confusion[:, [0, 1], [0, 1]], confusion[:, [0, 1], [1, 0]] = right, 100 - right
+        rare = random.random(50) < 1 / 12
+        found = random.binomial(60, 0.3, 50)
+        confusion[:, 2, 2], confusion[:, 2, 0] = rare * found, rare * (60 - found)
+        return confusion
+
+    draws = [draw() for _ in range(400)]
+    values, errors = np.array([(mean.value, mean.estimate.error) for mean in map(mean_iou, draws)]).T
+    assert errors.mean() == pytest.approx(values.std(ddof=1), rel=0.15)
+    derivative = [np.nanmean(class_scores(each).iou_influence, axis=1) for each in draws]
+    assert np.mean([np.sqrt(pull @ pull) / 50 for pull in derivative]) < values.std(ddof=1) / 2  # what the derivative would have promised
+
+
+def test_all_labels_in_one_image_have_no_error() -> None:
+    confusion = np.zeros((3, 2, 2), np.uint32)
+    confusion[1] = [[5, 1], [0, 3]]
+    assert mean_iou(confusion).estimate.error is None
+
+
 def test_influences_add_up_to_nothing(random) -> None:
     scores = class_scores(some_confusion(random, 20)[2])
     assert scores.iou_influence.sum(axis=0) == pytest.approx(np.zeros(6), abs=1e-9)
     assert scores.accuracy_influence.sum(axis=0) == pytest.approx(np.zeros(6), abs=1e-9)
+    assert mean_iou(some_confusion(random, 20)[2]).influence.sum() == pytest.approx(0, abs=1e-9)
 
 
 def test_without_a_label_there_is_no_iou() -> None:

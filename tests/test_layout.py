@@ -1,6 +1,7 @@
 """The shape of the repository: which package may import which, what ships, what is documented."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -169,3 +170,16 @@ def test_every_package_is_one_and_typed():
         assert (ROOT / package / "py.typed").exists()
         for path in (ROOT / package).rglob("*.py"):
             assert (path.parent / "__init__.py").exists(), path
+
+
+def test_statistics_need_no_torch():
+    """A network runs on its device; what is made of its features is NumPy in float64, on any machine."""
+    modules = [f"metrics.{name}" for name in ("frechet", "reference", "kid", "manifold", "floor", "composite", "judges", "scorer")]
+    done = subprocess.run([sys.executable, "-c", f"import sys, {', '.join(modules)}\nassert 'torch' not in sys.modules"], cwd=ROOT, check=False)
+    assert done.returncode == 0
+
+
+def test_every_test_that_the_documents_name_is_there():
+    for page in (ROOT / "docs").glob("*.md"):
+        for file, name in re.findall(r"`(test_\w+\.py)::(\w+)`", page.read_text(encoding="utf-8")):
+            assert f"def {name}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), f"{page.name}: {file}::{name}"

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from apfgan import data as reading
-from apfgan import image_sets
+from apfgan import image_sets, threads
 from apfgan.config import Config, DataConfig, ModelConfig, TrainConfig
 from apfgan.data import TrainingPairs, find_pairs, hash_label_maps
 from apfgan.errors import DataError
@@ -214,6 +214,17 @@ def test_killed_among_the_photos_it_goes_on_behind_the_last_piece(run: Run, fold
     assert sum(judge.asked) == COUNT - 16  # two pieces were finished
     assert found.gaussian.mean.tolist() == whole.gaussian.mean.tolist()
     assert [path.name for path in run.features.iterdir() if path.is_dir()] == []
+
+
+def test_how_many_threads_read_changes_nothing(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+    for count in (1, 7):
+        monkeypatch.setattr(threads, "_THREADS", count)
+        find_reference(run, ColourJudge(), survey_data(run, folder).photos)
+        (path,) = references(run)
+        written.append(path.read_bytes())
+        shutil.rmtree(run.features)
+    assert written[0] == written[1]
 
 
 def test_a_damaged_reference_is_made_again(run: Run, folder: Path) -> None:
