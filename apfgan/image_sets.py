@@ -247,8 +247,13 @@ def read_images(images: Iterable[StoredImage], *, convert: bool = False) -> Iter
 
 def hash_images(images: Iterable[StoredImage]) -> str:
     """Hash of a set: of each one's name and bytes, whatever their place and order. Nothing is decoded."""
+    return hash_named(hash_each(images))
+
+
+def hash_each(images: Iterable[StoredImage]) -> list[tuple[str, str]]:
+    """The stem of each, and the SHA-256 of its bytes."""
     listed = list(images)
-    return hash_named(zip((image.stem for image in listed), in_threads(lambda image: hash_bytes(image.read()), listed), strict=True))
+    return list(zip((image.stem for image in listed), in_threads(lambda image: hash_bytes(image.read()), listed), strict=True))
 
 
 def hash_named(hashes: Iterable[tuple[str, str]]) -> str:

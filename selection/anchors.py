@@ -1,7 +1,7 @@
 """What the judges say of real photos: the numbers beside which every score is read.
 
-As many photos as images, not among those that images are compared with, give the floor of the distance: even they are not at 0 (spec: metrics,
-3.3: 1000 of the references score 31.93). Photos that the mask judge was not fitted on give the ceiling of mask accuracy.
+As many photos as images, none of which is among those that images are compared with, give the floor of the distance: even they are not at 0 (spec:
+metrics, 3.3: 1000 of the references score 31.93). Photos that the mask judge was not fitted on give the ceiling of mask accuracy.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from apfgan.config import DataConfig, OutputConfig
-from apfgan.data import Pair, find_pairs, hold_out, load_label_map, spread
+from apfgan.data import find_pairs, hold_out, load_label_map, spread
 from apfgan.files import write_json
-from apfgan.image_sets import StoredImage, hash_images
-from apfgan.images import read_photo, resize_photo
+from apfgan.folders import normal_name
+from apfgan.image_sets import StoredImage, hash_each, hash_images, read_images
+from apfgan.images import resize_photo
+from apfgan.measured import Measured
 from apfgan.progress import SILENT, Progress
 from apfgan.records import Anchors, Estimate
 from metrics.composite import composite_estimate, composite_measured
@@ -28,19 +30,19 @@ from selection.sources import Drawn, encoded, submitted_encoding
 class RealPhotos:
     """Photos that may be judged as if they were drawn for their label maps."""
 
-    pairs: Sequence[Pair]
-    fresh: bool
-    """None of them is among the photos that images are compared with."""
+    images: Mapping[Path, StoredImage]
+    """The photo of each label map."""
     origin: str
     """Which they are, in words."""
+    convert: bool = False
+    """How they are read: see `apfgan.images.decode_photo`."""
 
 
 @dataclass(frozen=True)
 class PhotoSource:
     """Photos in the place of a generator's images: brought to their size, and stored as they are."""
 
-    photos: Mapping[str, Path]
-    """By the stem of the label map."""
+    photos: RealPhotos
     data: DataConfig
     """Says at which size."""
     encoder: OutputConfig | None
@@ -49,7 +51,8 @@ class PhotoSource:
     @property
     def identity(self) -> Mapping[str, Any]:
         """The photos' content, and what is done to them."""
-        return {"photos": hash_images(map(StoredImage, self.photos.values())), "resize": "pil-bicubic", "encoding": dict(self.encoding)}
+        read = "convert" if self.photos.convert else "strict"
+        return {"photos": hash_images(self.photos.images.values()), "read": read, "resize": "pil-bicubic", "encoding": dict(self.encoding)}
 
     @property
     def encoding(self) -> Mapping[str, Any]:
@@ -58,26 +61,29 @@ class PhotoSource:
 
     def draw(self, label_maps: Sequence[Path]) -> Iterator[Drawn]:
         """The photo of each label map."""
-        for path in label_maps:
-            pixels = resize_photo(read_photo(self.photos[path.stem]), (self.data.width, self.data.height))
+        photos = read_images([self.photos.images[path] for path in label_maps], convert=self.photos.convert)
+        for path, photo in zip(label_maps, photos, strict=True):
+            pixels = resize_photo(photo, (self.data.width, self.data.height))
             label_map = load_label_map(path, self.data)
             yield Drawn(path.stem, label_map, pixels, b"") if self.encoder is None else encoded(path.stem, label_map, pixels, self.encoder)
 
 
 def real_photos(evaluation: Evaluation, label_maps: Sequence[Path]) -> RealPhotos | None:
     """Photos with label maps that the mask judge was not fitted on, as far as that is known; None where there are none."""
-    beside = {image.stem: image.path for image in photos_beside(label_maps)}
-    pairs = [Pair(path.stem, beside[path.stem], path) for path in label_maps if path.stem in beside]
+    beside = {normal_name(image.stem): image for image in photos_beside(label_maps)}
+    drawn_after = {path: beside[normal_name(path.stem)] for path in label_maps if normal_name(path.stem) in beside}
     training = find_pairs(evaluation.data) if evaluation.data is not None and (evaluation.data / "train").is_dir() else []
-    if len(pairs) > 1 and not {pair.photo for pair in pairs} & {pair.photo for pair in training}:
-        return RealPhotos(pairs, fresh=True, origin="those of the label maps")
-    if not training:
-        return None
+    if len(drawn_after) > 1 and not {image.path for image in drawn_after.values()} & {pair.photo for pair in training}:
+        return RealPhotos(drawn_after, "those of the label maps", evaluation.convert)
     fitted = read_fitted(Path(evaluation.segformer)) if evaluation.judges == "standard" else None
-    if evaluation.judges == "standard" and fitted is None:
-        return RealPhotos(training, fresh=False, origin="training photos, which the mask judge may know")
-    held = hold_out(training, HELD_OUT)[1] if fitted is None else held_out_pairs(fitted, training)
-    return RealPhotos(held, fresh=False, origin="training photos that the mask judge was not fitted on")
+    origin = "training photos that the mask judge was not fitted on"
+    if fitted is not None:
+        training = held_out_pairs(fitted, training)
+    elif evaluation.judges == "embedded":
+        training = hold_out(training, HELD_OUT)[1]
+    else:
+        origin = "training photos, which the mask judge may know"
+    return RealPhotos({pair.label_map: StoredImage(pair.photo) for pair in training}, origin) if training else None
 
 
 def find_anchors(bench: Bench, real: RealPhotos | None, *, progress: Progress = SILENT) -> Anchors:
@@ -87,22 +93,29 @@ def find_anchors(bench: Bench, real: RealPhotos | None, *, progress: Progress = 
     counting, images = bench.references[0], len(bench.label_maps)
     metrics: dict[str, Estimate] = {}
     composite = None
-    pairs = spread(real.pairs, images) if real else []
-    if real and len(pairs) > 1:
-        stage = replace(bench, label_maps=[pair.label_map for pair in pairs])
-        config = bench.run.config
-        encoder = config.output if bench.encoding == submitted_encoding(config.output) else None
-        source = PhotoSource({pair.label_map.stem: pair.photo for pair in pairs}, config.data, encoder)
-        key, _ = keys(stage, source)
-        measured = bench.judges.measure(observe(stage, source, key, title="real photos", progress=progress), bench.references)
+    judged = spread(list(real.images), images) if real else []
+    if real and len(judged) > 1:
+        chosen = replace(real, images={path: real.images[path] for path in judged})
+        measured = _judge(bench, chosen, progress=progress)
         metrics = {name: measured[name].estimate for name in ("mask_accuracy", "aesthetic", "mean_iou")}
-        if real.fresh and len(pairs) == images:
+        known = bench.photos.contents
+        if len(judged) == images and not any(content in known for _, content in hash_each(chosen.images.values())):
             metrics = {name: each.estimate for name, each in measured.items()}
             composite = composite_measured(bench.formula, measured, distance=counting.distance).estimate
     if counting.distance not in metrics and (floor := measure_floor(counting, images=images)) is not None:
         metrics[counting.distance] = Estimate(floor.mean, floor.deviation)
         if "mask_accuracy" in metrics:
             composite = composite_estimate(bench.formula, metrics, distance=counting.distance)
-    found = Anchors(metrics=metrics, composite=composite, photos=len(pairs), origin=real.origin if real else "no label maps to judge them by")
+    origin = real.origin if real else "no label maps to judge them by"
+    found = Anchors(metrics=metrics, composite=composite, photos=len(judged), origin=origin)
     write_json(bench.run.anchors_path(bench.protocol_id), asdict(found))
     return found
+
+
+def _judge(bench: Bench, photos: RealPhotos, *, progress: Progress) -> dict[str, Measured]:
+    """What the judges of a bench say of the photos, as of images for their label maps."""
+    config = bench.run.config
+    stage = replace(bench, label_maps=list(photos.images))
+    source = PhotoSource(photos, config.data, config.output if bench.encoding == submitted_encoding(config.output) else None)
+    key, _ = keys(stage, source)
+    return bench.judges.measure(observe(stage, source, key, title="real photos", progress=progress), bench.references)

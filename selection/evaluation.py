@@ -154,7 +154,7 @@ def open_bench(
         label_maps=label_maps,
         judges=judges,
         references=_references(run, evaluation, judges, photos, progress=progress),
-        photos_key=photos.key,
+        photos=photos,
         formula=formula,
         encoding=images.encoding if images else submitted_encoding(run.config.output),
         device=device,

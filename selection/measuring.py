@@ -27,6 +27,7 @@ from metrics.judges import Judges, Observations
 from metrics.reference import Reference
 from metrics.scorer import join, total_scores
 from selection.sources import Drawn, GeneratorSource, ImageSource
+from selection.survey import Photos
 
 CHUNK = 32
 """Images whose observations are written together: what a kill can cost."""
@@ -45,8 +46,8 @@ class Bench:
     judges: Judges
     references: Sequence[Reference]
     """What is known of the photos, for each of the judges' `feature_judges`."""
-    photos_key: str
-    """Hash of the reference photos."""
+    photos: Photos
+    """The photos that images are compared with."""
     formula: Formula
     encoding: Mapping[str, Any]
     """How images are stored before they are judged: as they are handed in."""
@@ -57,7 +58,7 @@ class Bench:
         """What must agree before two numbers may be compared (spec: cli, "ledger")."""
         return {
             "judges": self.judges.identity,
-            "reference": {"key": self.photos_key, "photos": self.references[0].count},
+            "reference": {"key": self.photos.key, "photos": self.references[0].count},
             "formula": asdict(self.formula),
             "encoding": dict(self.encoding),
             **self.drawn,

@@ -16,7 +16,7 @@ import numpy as np
 from apfgan.data import Pair, PairHashes, check_dataset, find_pairs, hash_pairs, set_hashes
 from apfgan.errors import DataError
 from apfgan.files import hash_value, read_arrays, write_arrays, write_json
-from apfgan.image_sets import StoredImage, check_photos, hash_images, read_images
+from apfgan.image_sets import StoredImage, check_photos, hash_each, hash_named, read_images
 from apfgan.labels import Classes
 from apfgan.progress import SILENT, Progress
 from apfgan.runs import Run
@@ -43,6 +43,8 @@ class Photos:
     images: tuple[StoredImage, ...]
     key: str
     """Hash of each one's name and bytes, and of how they are read."""
+    contents: frozenset[str] = frozenset()
+    """SHA-256 of the bytes of each."""
     convert: bool = False
     """How they are read: see `apfgan.images.decode_photo`."""
 
@@ -61,7 +63,11 @@ class Survey:
     @property
     def photos(self) -> Photos:
         """The photos of all pairs."""
-        return Photos(tuple(StoredImage(pair.photo) for pair in self.pairs), set_hashes(self.hashes).photo)
+        return Photos(
+            images=tuple(StoredImage(pair.photo) for pair in self.pairs),
+            key=set_hashes(self.hashes).photo,
+            contents=frozenset(each.photo for each in self.hashes.values()),
+        )
 
 
 def survey_data(run: Run, data: Path, *, judge: FeatureJudge | None = None, progress: Progress = SILENT) -> Survey:
@@ -93,8 +99,14 @@ def survey_photos(run: Run, images: Sequence[StoredImage], *, convert: bool = Fa
 
     Raises `DataError` with all that cannot be used. `convert`: see `apfgan.images.decode_photo`.
     """
-    key = hash_images(images)
-    photos = Photos(tuple(images), hash_value({"photos": key, "convert": True}) if convert else key, convert)
+    hashes = hash_each(images)
+    key = hash_named(hashes)
+    photos = Photos(
+        images=tuple(images),
+        key=hash_value({"photos": key, "convert": True}) if convert else key,
+        contents=frozenset(content for _, content in hashes),
+        convert=convert,
+    )
     if not any(run.features.glob(_reference_name(photos.key, "*"))):
         check_photos(images, convert=convert, progress=progress)
     return photos

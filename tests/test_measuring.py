@@ -25,6 +25,7 @@ from selection.measuring import Bench, is_measured, measure
 from selection.merge_search import combinations_of_best
 from selection.sources import Drawn, GeneratorSource
 from selection.submission import submit
+from selection.survey import Photos
 
 PICO = Config(
     data=DataConfig(classes=("sky", "sea", "land"), width=32, height=24, load_width=32),
@@ -84,7 +85,7 @@ def bench(tmp_path: Path) -> Bench:
         find_label_maps(tmp_path / "labels"),
         Judges(name="test", mask=judge, aesthetic=judge, features=judge),
         [reference],
-        "photos",
+        Photos((), "photos"),
         FORMULAS["A"],
         {"format": "JPEG"},
     )
@@ -166,7 +167,7 @@ def test_the_key_is_content(bench, tmp_path):
     different = {
         "weights": measure(bench, Candidate(("2",))).key,
         "seed": measure(bench, Candidate(("1",), seed=7)).key,
-        "reference": measure(replace(bench, photos_key="others"), Candidate(("1",))).key,
+        "reference": measure(replace(bench, photos=Photos((), "others")), Candidate(("1",))).key,
         "formula": measure(replace(bench, formula=FORMULAS["B"]), Candidate(("1",))).key,
         "fewer label maps": measure(replace(bench, label_maps=bench.label_maps[:8]), Candidate(("1",))).key,
         "judges": measure(replace(bench, judges=replace(bench.judges, name="others")), Candidate(("1",))).key,

@@ -26,6 +26,7 @@ from selection import evaluation
 from selection.evaluation import Evaluation, open_bench
 from selection.measuring import Bench, measure
 from selection.probe import IMAGES, Probe, open_probe
+from selection.survey import Photos
 
 CONFIG = Config(
     data=DataConfig(classes=("sky", "sea", "land"), width=64, height=32, load_width=64),
@@ -85,7 +86,7 @@ def bench(tmp_path: Path, data: Path) -> Bench:
         find_label_maps(data / "test" / "labels"),
         Judges(name="test", mask=judge, aesthetic=judge, features=judge),
         [reference],
-        "photos",
+        Photos((), "photos"),
         FORMULAS["A"],
         {"format": "JPEG"},
     )
@@ -166,7 +167,7 @@ def test_score_finds_the_probes_judges_and_reference_again(tmp_path: Path, data:
     again = open_probe(run, data)
     assert again(build_painter(CONFIG, seed=3)) == estimate and quick_fit == [10]  # of 12 pairs two are held out
     bench = open_bench(run, Evaluation(data=data), panel=False)
-    assert bench.photos_key == probe.bench.photos_key and bench.judges.identity == probe.bench.judges.identity
+    assert bench.photos.key == probe.bench.photos.key and bench.judges.identity == probe.bench.judges.identity
     assert files(run.path) == made and run.ledger.read() == []
     assert bench.protocol_id != probe.bench.protocol_id
 
