@@ -44,7 +44,7 @@ def learn_photos(judge: InceptionJudge, paths: Sequence[Path], watch: Stopwatch)
 
 def fit_reference(features: np.ndarray, run: Run) -> Reference:
     """The reference of the photos' features (N, D) as far as the distance needs it, kept in the run."""
-    reference = Reference(gaussian=Gaussian.fit(features), distance=InceptionJudge.distance, count=len(features))
+    reference = Reference(gaussian=Gaussian.fit(features), distance="fid", count=len(features))
     reference.save(run.features / "reference.npz")
     return reference
 

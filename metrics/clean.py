@@ -5,7 +5,7 @@ are not comparable. The network comes as a TorchScript file, so that it does not
 """
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,45 +15,31 @@ from torch.nn import functional
 
 from apfgan.errors import WeightsError
 from apfgan.files import hash_file
+from metrics.feature_network import FeatureNetwork
 from metrics.inception import BATCH, SIDE
-from metrics.inference import exact_inference, image_tensor, in_batches, is_torchscript, reason
-from metrics.reference import Reference
+from metrics.inference import exact_inference, image_tensor, is_torchscript, reason
 
 
-class CleanInceptionJudge:
-    """Observes `features` as clean-fid does: RGB in 0..255, squashed to 299x299 by an antialiasing bicubic filter, not rounded, (x - 128) / 128."""
-
-    distance = "fid-clean"
+class CleanInceptionJudge(FeatureNetwork):
+    """Looks as clean-fid does: RGB in 0..255, squashed to 299x299 by an antialiasing bicubic filter, not rounded, (x - 128) / 128; 2048 features."""
 
     def __init__(self, weights: Path, *, device: str = "cpu") -> None:
         """`weights` is `inception-2015-12-05.pt` or a TorchScript network of its form; `WeightsError` says what another file is."""
-        self._layers = _load(weights, device)
-        self._device = device
-        self._hash = hash_file(weights)
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        """The protocol's name and the hash of the weights file."""
-        return {"name": "fid/clean", "version": 1, "weights": self._hash, "size": [SIDE, SIDE], "resize": "bicubic", "antialias": True}
-
-    def observe(self, images: np.ndarray, label_maps: np.ndarray) -> dict[str, np.ndarray]:
-        """`features`, float32 (N, 2048), of images uint8 (N, H, W, 3); the label maps are not looked at."""
-        return {"features": self.observe_photos(list(images))}
-
-    def observe_photos(self, photos: Sequence[np.ndarray]) -> np.ndarray:
-        """Features float32 (N, 2048) of photos uint8 (H, W, 3), each squashed from its own size, as clean-fid does with a folder."""
-        return in_batches(photos, self._prepare, self._look, batch=BATCH)
-
-    def fit_reference(self, features: np.ndarray) -> Reference:
-        """The reference from the photos' features (N, 2048)."""
-        return Reference.fit(features, distance=self.distance)
-
-    def _prepare(self, photo: np.ndarray) -> torch.Tensor:
-        return squash_clean(image_tensor(photo[np.newaxis], self._device))[0]
-
-    def _look(self, batch: torch.Tensor) -> np.ndarray:
-        features: np.ndarray = self._layers(batch).flatten(1).cpu().numpy()
-        return features
+        layers = _load(weights, device)
+        super().__init__(
+            distance="fid-clean",
+            identity={
+                "name": "fid/clean",
+                "version": 1,
+                "weights": hash_file(weights),
+                "size": [SIDE, SIDE],
+                "resize": "bicubic",
+                "antialias": True,
+            },
+            prepare=lambda photo: squash_clean(image_tensor(photo[np.newaxis], device))[0],
+            look=lambda inputs: layers(inputs).flatten(1),
+            batch=BATCH,
+        )
 
 
 def squash_clean(photos: torch.Tensor) -> torch.Tensor:

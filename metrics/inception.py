@@ -6,7 +6,6 @@ average pools do not count the padding, and the last block pools by maximum. Its
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +13,8 @@ from torch import nn
 from torch.nn import functional
 
 from apfgan.files import hash_file
-from metrics.inference import freeze, image_tensor, in_batches, load_state, read_state
-from metrics.reference import Reference
+from metrics.feature_network import FeatureNetwork
+from metrics.inference import freeze, image_tensor, load_state, read_state
 
 BATCH = 16
 """Images that go through the network together."""
@@ -169,43 +168,31 @@ class Inception(nn.Module):
         return x.mean(dim=(2, 3))
 
 
-class InceptionJudge:
-    """Observes `features` as pytorch-fid does: RGB in 0..1, squashed to 299x299 by a bilinear filter without antialiasing, then 2x - 1."""
-
-    distance = "fid"
+class InceptionJudge(FeatureNetwork):
+    """Looks as pytorch-fid does: RGB in 0..1, squashed to 299x299 by a bilinear filter without antialiasing, then 2x - 1; 2048 features."""
 
     def __init__(self, weights: Path, *, device: str = "cpu") -> None:
         """`weights` is `pt_inception-2015-12-05-6726825d.pth` or a file of its layout; `WeightsError` lists how another one differs."""
         network = Inception()
         load_state(network, read_state(weights), weights)
         # Channels last: 73 s instead of 108 s for 1000 images on a CPU, features equal to 5e-7 (spec: metrics, 3.1).
-        self._network = freeze(network, device).to(memory_format=torch.channels_last)
-        self._device = device
-        self._hash = hash_file(weights)
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        """The protocol's name and the hash of the weights file."""
-        return {"name": "fid/pytorch-fid", "version": 1, "weights": self._hash, "size": [SIDE, SIDE], "resize": "bilinear", "antialias": False}
-
-    def observe(self, images: np.ndarray, label_maps: np.ndarray) -> dict[str, np.ndarray]:
-        """`features`, float32 (N, 2048), of images uint8 (N, H, W, 3); the label maps are not looked at."""
-        return {"features": self.observe_photos(list(images))}
-
-    def observe_photos(self, photos: Sequence[np.ndarray]) -> np.ndarray:
-        """Features float32 (N, 2048) of photos uint8 (H, W, 3), each squashed from its own size, as pytorch-fid does with a folder."""
-        return in_batches(photos, self._prepare, self._look, batch=BATCH)
-
-    def fit_reference(self, features: np.ndarray) -> Reference:
-        """The reference from the photos' features (N, 2048)."""
-        return Reference.fit(features, distance=self.distance)
-
-    def _prepare(self, photo: np.ndarray) -> torch.Tensor:
-        squashed = functional.interpolate(
-            image_tensor(photo[np.newaxis], self._device), size=(SIDE, SIDE), mode="bilinear", align_corners=False, antialias=False
+        frozen = freeze(network, device).to(memory_format=torch.channels_last)
+        super().__init__(
+            distance="fid",
+            identity={
+                "name": "fid/pytorch-fid",
+                "version": 1,
+                "weights": hash_file(weights),
+                "size": [SIDE, SIDE],
+                "resize": "bilinear",
+                "antialias": False,
+            },
+            prepare=lambda photo: squash(image_tensor(photo[np.newaxis], device))[0],
+            look=lambda inputs: frozen(inputs.contiguous(memory_format=torch.channels_last)),
+            batch=BATCH,
         )
-        return 2 * squashed[0] - 1
 
-    def _look(self, batch: torch.Tensor) -> np.ndarray:
-        features: np.ndarray = self._network(batch.contiguous(memory_format=torch.channels_last)).cpu().numpy()
-        return features
+
+def squash(photos: torch.Tensor) -> torch.Tensor:
+    """Photos (N, 3, H, W) in 0..1 as (N, 3, 299, 299) in -1..1."""
+    return 2 * functional.interpolate(photos, size=(SIDE, SIDE), mode="bilinear", align_corners=False, antialias=False) - 1

@@ -4,10 +4,9 @@ The geometry decides what such a network sees, and so the number: a recipe has n
 resized by Pillow on 8-bit values, as the authors of these measures do, and not by transformers' own processors.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +16,9 @@ from torch.nn import functional
 from transformers import CLIPVisionModelWithProjection, Dinov2Model, PreTrainedModel
 
 from apfgan.errors import WeightsError
-from metrics.inference import IMAGENET_MEAN, IMAGENET_STD, freeze, image_tensor, in_batches, normalise
+from metrics.feature_network import FeatureNetwork
+from metrics.inference import IMAGENET_MEAN, IMAGENET_STD, freeze, image_tensor, normalise
 from metrics.pretrained import load_pretrained, pretrained_identity
-from metrics.reference import Reference
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -97,8 +96,8 @@ FD_CLIP = Recipe(
 """The network and geometry of CMMD (Jayasumana et al. 2024), openai/clip-vit-large-patch14-336. Unlike there, the embedding keeps its length."""
 
 
-class VisionJudge:
-    """Observes `features` by a pretrained network that is used by a recipe: a `metrics.judges.FeatureJudge`."""
+class VisionJudge(FeatureNetwork):
+    """Looks by a pretrained network that is used by a recipe."""
 
     def __init__(self, folder: Path, recipe: Recipe, *, device: str = "cpu", batch: int = 8) -> None:
         """`folder` holds the network (see `metrics.pretrained`); `batch` images go through it together.
@@ -106,44 +105,21 @@ class VisionJudge:
         Raises `WeightsError` when it does not load, or is not of the recipe's kind and size.
         """
         network = recipe.load(folder, recipe.side)
-        self.distance = recipe.name
         self.dimensions: int = getattr(network.config, "projection_dim", network.config.hidden_size)
         """Length D of an image's features."""
-        self._network = freeze(network, device)
-        self._recipe = recipe
-        self._device = device
-        self._batch = batch
-        self._hashes = pretrained_identity(folder)
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        """JSON values: the recipe with its geometry, and the hashes of the network's files."""
-        return {
-            "name": self._recipe.name,
-            "version": 1,
-            **self._hashes,
-            "resize": "pil-bicubic",
-            "square": self._recipe.square.__name__,
-            "side": self._recipe.side,
-            "output": self._recipe.output,
-        }
-
-    def observe(self, images: np.ndarray, label_maps: np.ndarray) -> dict[str, np.ndarray]:
-        """`features`, float32 (N, D), of images uint8 (N, H, W, 3); the label maps are not looked at."""
-        return {"features": self.observe_photos(list(images))}
-
-    def observe_photos(self, photos: Sequence[np.ndarray]) -> np.ndarray:
-        """Features float32 (N, D) of photos uint8 (H, W, 3), each brought to a square from its own size."""
-        return in_batches(photos, self._prepare, self._look, batch=self._batch)
-
-    def fit_reference(self, features: np.ndarray) -> Reference:
-        """The reference from the photos' features (N, D)."""
-        return Reference.fit(features, distance=self.distance)
-
-    def _prepare(self, photo: np.ndarray) -> torch.Tensor:
-        square = self._recipe.square(photo, self._recipe.side)[np.newaxis]
-        return normalise(image_tensor(square, self._device), self._recipe.mean, self._recipe.std)[0]
-
-    def _look(self, inputs: torch.Tensor) -> np.ndarray:
-        output: torch.Tensor = self._network(inputs)[self._recipe.output]
-        return output.cpu().numpy()
+        frozen = freeze(network, device)
+        super().__init__(
+            distance=recipe.name,
+            identity={
+                "name": recipe.name,
+                "version": 1,
+                **pretrained_identity(folder),
+                "resize": "pil-bicubic",
+                "square": recipe.square.__name__,
+                "side": recipe.side,
+                "output": recipe.output,
+            },
+            prepare=lambda photo: normalise(image_tensor(recipe.square(photo, recipe.side)[np.newaxis], device), recipe.mean, recipe.std)[0],
+            look=lambda inputs: frozen(inputs)[recipe.output],
+            batch=batch,
+        )
