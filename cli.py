@@ -686,6 +686,9 @@ def score(
     known = here.config_path.exists()
     candidates = [] if images else _candidates(Run.open(here.path), epochs, seed)
     evaluation = replace(remembered(here), **asked)
+    standard = {"--fid": fid, "--check": check, "--segformer": segformer, "--geometry": geometry, "--aesthetic-head": aesthetic_head}
+    if evaluation.judges == "embedded" and (idle := [option for option, value in standard.items() if value]):
+        raise UsageError(f"{', '.join(idle)}: the embedded judges know nothing of it; add --judges standard")
     label_maps = open_label_maps(evaluation, expect=expect)
     found, sources = None, {}
     if images:
@@ -1311,7 +1314,8 @@ def _weights_text(found: "Sequence[Status]") -> str:
             lines.append(f"  {_narrow(each.path, 60)}{'' if pinned else '  (not pinned)'}")
         else:
             lines.append(f"  missing: apfgan weights fetch {name}")
-        lines.append(wrapped(each.note, indent="  "))
+        if each.note:
+            lines.append(wrapped(each.note, indent="  "))
     missing = [each.entry for each in found if each.path is None]
     if missing:
         lines += [
@@ -1334,7 +1338,8 @@ def _findings_text(found: "Mapping[str, Sequence[Finding]]") -> str:
             lines += [f"{name:16} {each.verdict}", f"  {_narrow(each.path, 78)}"]
             if each.verdict == "not pinned":
                 lines.append(f"  sha256 {each.sha256}")
-            lines.append(wrapped(each.problem, indent="  "))
+            if each.problem:
+                lines.append(wrapped(each.problem, indent="  "))
     missing = ", ".join(name for name, findings in found.items() if not findings)
     return "\n".join([*lines, *([wrapped(f"missing: {missing} (see: apfgan weights list)")] if missing else [])])
 

