@@ -702,6 +702,8 @@ def score(
     with here.lock():
         here.record_command(context.obj)
         bench = _bench(here, device, screen, asked, images=found)
+        if found and (copies := found.copies_of(bench.photos.contents)):
+            screen.progress.say(f"note: {copies} images are among the photos that they are compared with")
         _find_anchors(bench, evaluation, screen)
         _measure(bench, candidates, screen, sources)
     _show_ranking(screen, here)

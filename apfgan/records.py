@@ -166,6 +166,8 @@ class Anchors:
     """Photos that were judged."""
     origin: str
     """Which photos, in words."""
+    alarms: tuple[str, ...] = ()
+    """What makes the mask judge suspicious on these photos."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

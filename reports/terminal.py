@@ -32,7 +32,13 @@ class Standings:
     def doubts(self) -> list[str]:
         """The notes, and what these numbers themselves give reason to doubt."""
         clipping = clipping_note([place.entry.metrics for place in self.places])
-        return [*self.notes, *self._beyond_photos(), *([clipping] if clipping else [])]
+        alarms = self.anchors.alarms if self.anchors is not None else ()
+        return [
+            *self.notes,
+            *(f"of the mask judge on real photos: {alarm}" for alarm in alarms),
+            *self._beyond_photos(),
+            *([clipping] if clipping else []),
+        ]
 
     def as_json(self) -> dict[str, Any]:
         """Everything, at full precision."""

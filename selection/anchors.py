@@ -9,19 +9,21 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from apfgan.config import DataConfig, OutputConfig
 from apfgan.data import find_pairs, hold_out, load_label_map, spread
 from apfgan.files import write_json
 from apfgan.folders import normal_name
 from apfgan.image_sets import StoredImage, hash_each, hash_images, read_images
 from apfgan.images import resize_photo
-from apfgan.measured import Measured
 from apfgan.progress import SILENT, Progress
 from apfgan.records import Anchors, Estimate
 from metrics.composite import composite_estimate, composite_measured
 from metrics.floor import measure_floor
 from selection.evaluation import HELD_OUT, Evaluation, photos_beside
 from selection.judge_card import held_out_pairs, read_fitted
+from selection.judge_check import find_alarms
 from selection.measuring import Bench, keys, observe
 from selection.sources import Drawn, encoded, submitted_encoding
 
@@ -92,11 +94,14 @@ def find_anchors(bench: Bench, real: RealPhotos | None, *, progress: Progress = 
         return kept
     counting, images = bench.references[0], len(bench.label_maps)
     metrics: dict[str, Estimate] = {}
-    composite = None
+    composite: Estimate | None = None
+    alarms: tuple[str, ...] = ()
     judged = spread(list(real.images), images) if real else []
     if real and len(judged) > 1:
         chosen = replace(real, images={path: real.images[path] for path in judged})
-        measured = _judge(bench, chosen, progress=progress)
+        observations = _observe(bench, chosen, progress=progress)
+        alarms = tuple(find_alarms(observations["confusion"], bench.run.config.data.label_classes))
+        measured = bench.judges.measure(observations, bench.references)
         metrics = {name: measured[name].estimate for name in ("mask_accuracy", "aesthetic", "mean_iou")}
         known = bench.photos.contents
         if len(judged) == images and not any(content in known for _, content in hash_each(chosen.images.values())):
@@ -107,15 +112,15 @@ def find_anchors(bench: Bench, real: RealPhotos | None, *, progress: Progress = 
         if "mask_accuracy" in metrics:
             composite = composite_estimate(bench.formula, metrics, distance=counting.distance)
     origin = real.origin if real else "no label maps to judge them by"
-    found = Anchors(metrics=metrics, composite=composite, photos=len(judged), origin=origin)
+    found = Anchors(metrics=metrics, composite=composite, photos=len(judged), origin=origin, alarms=alarms)
     write_json(bench.run.anchors_path(bench.protocol_id), asdict(found))
     return found
 
 
-def _judge(bench: Bench, photos: RealPhotos, *, progress: Progress) -> dict[str, Measured]:
-    """What the judges of a bench say of the photos, as of images for their label maps."""
+def _observe(bench: Bench, photos: RealPhotos, *, progress: Progress) -> dict[str, np.ndarray]:
+    """What the judges of a bench see in the photos, as in images for their label maps."""
     config = bench.run.config
     stage = replace(bench, label_maps=list(photos.images))
     source = PhotoSource(photos, config.data, config.output if bench.encoding == submitted_encoding(config.output) else None)
     key, _ = keys(stage, source)
-    return bench.judges.measure(observe(stage, source, key, title="real photos", progress=progress), bench.references)
+    return observe(stage, source, key, title="real photos", progress=progress)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from apfgan.errors import DataError, UsageError
-from apfgan.image_sets import StoredImage, check_photos, find_images, read_images
+from apfgan.image_sets import StoredImage, check_photos, find_images, hash_each, read_images
 from apfgan.measured import Measured
 from apfgan.progress import SILENT, Progress
 from metrics.floor import Floor, measure_floor
@@ -31,6 +31,8 @@ class Comparison:
     """What they were compared with."""
     floor: Floor | None
     """The distance of as many of the photos from the others; None where it cannot be told."""
+    shared: int
+    """Images that are among the photos, byte for byte."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -41,6 +43,8 @@ class Comparison:
             notes.append(
                 f"this distance grows as images get fewer, steeply below {dimensions}: compare it with distances of {self.images} images only"
             )
+        if self.shared:
+            notes.append(f"{self.shared} of the images are among the photos that they are compared with")
         if self.reference.count is None:
             notes.append("the file of statistics does not say how they were made: by the same protocol? from how many photos?")
         return tuple(notes)
@@ -71,8 +75,13 @@ def compare_images(
     if keep is not None:
         reference.save(keep)
     features = _look(judge, found, "look at the images", convert=convert, progress=progress)
+    known = {content for _, content in hash_each(photos)}
     return Comparison(
-        measured=reference.measure(features), images=len(features), reference=reference, floor=measure_floor(reference, images=len(features))
+        measured=reference.measure(features),
+        images=len(features),
+        reference=reference,
+        floor=measure_floor(reference, images=len(features)),
+        shared=sum(content in known for _, content in hash_each(found)) if known else 0,
     )
 
 

@@ -1,6 +1,6 @@
 """Candidates that are folders of images: found by patterns, paired with the label maps, and checked before the first of them is judged."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,10 @@ class ImageCandidates:
     def encoding(self) -> Mapping[str, Any]:
         """How every image is stored when it is judged, for the protocol."""
         return next(iter(self.sources(Classes()).values())).encoding
+
+    def copies_of(self, contents: Collection[str]) -> int:
+        """How many of the images are files with these SHA-256 hashes."""
+        return sum(content in contents for checked in self.checked.values() for content in checked.hashes.values())
 
     def sources(self, classes: Classes) -> dict[Candidate, StoredSource]:
         """Where each candidate's images come from; `classes` says what the label maps hold."""

@@ -95,6 +95,12 @@ def test_jpegs_of_two_qualities_are_not_ranked_together(apfgan: Call, data: Path
     assert "another protocol" in found["notes"][0]
 
 
+def test_photos_passed_off_as_images_are_noticed(apfgan: Call, data: Path) -> None:
+    labels = sorted((data / "train" / "labels").iterdir())
+    code, _, error = apfgan("score", "--images", f"{data}/train/imgs", "--labels", labels[0].parent, "--data", data)
+    assert code == 0 and f"{len(labels)} images are among the photos" in error
+
+
 def test_missing_images_are_listed_and_never_make_another_n(apfgan: Call, data: Path, drawn: Path) -> None:
     (drawn / "epoch_9" / "test_00002.png").unlink()
     shutil.copyfile(drawn / "epoch_9" / "test_00001.png", drawn / "epoch_9" / "stray.png")
