@@ -91,9 +91,14 @@ class Run:
         """Each image's influence on each number of the ledger."""
         return Influences(self.path / "influences")
 
+    @property
+    def anchors(self) -> Path:
+        """Folder of what real photos score: `PROTOCOL.json`, with the protocol's id."""
+        return self.path / "anchors"
+
     def anchors_path(self, protocol: str) -> Path:
         """Where it says what real photos score under the protocol with this id."""
-        return self.path / "anchors" / f"{protocol}.json"
+        return self.anchors / f"{protocol}.json"
 
     def read_anchors(self, protocol: str | None) -> Anchors | None:
         """What real photos score under a protocol; None where that is not known."""
@@ -185,7 +190,17 @@ class Run:
     def lock(self) -> Iterator[None]:
         """Hold the run for writing, as `lock_folder` does. Whoever gets it clears away what killed writers left."""
         with lock_folder(self.path):
-            for folder in (self.checkpoints, self.judges, self.features, self.influences.folder, self.samples, self.previews, self.tensorboard):
+            written = (
+                self.checkpoints,
+                self.judges,
+                self.features,
+                self.influences.folder,
+                self.anchors,
+                self.samples,
+                self.previews,
+                self.tensorboard,
+            )
+            for folder in written:
                 remove_temporaries(folder)
             yield
 

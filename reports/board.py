@@ -340,6 +340,7 @@ def _differing(one: Measurement, other: Measurement) -> tuple[str, ...]:
 
 
 def judge_names(protocol: Mapping[str, Any]) -> tuple[str, ...]:
-    """Whatever calls itself by a `name` in a protocol is a judge; each once."""
-    names = [value for path, value in flatten(protocol) if path.rpartition(".")[2] == "name" and isinstance(value, str)]
+    """Whatever calls itself by a `name` in a protocol is a judge, but for the formula; each once."""
+    judges = {key: value for key, value in protocol.items() if key != "formula"}
+    names = [value for path, value in flatten(judges) if path.rpartition(".")[2] == "name" and isinstance(value, str)]
     return tuple(dict.fromkeys(names))

@@ -64,7 +64,8 @@ def test_epochs_of_another_generator_are_ranked(apfgan: Call, data: Path, drawn:
     code, _, error = apfgan("score", "--images", f"{drawn}/{{epoch}}/*.png", "--data", data)
     assert code == 0 and "nothing to measure" in error
     assert apfgan("report", "--run", "apfgan-scores")[0] == 0
-    assert "real photos" in (run.report / "index.html").read_text()
+    page = (run.report / "index.html").read_text()
+    assert "real photos" in page and "judges: colour-contrast-sharpness, embedded-segformer<" in page
 
 
 def test_copies_in_a_zip_are_found_in_the_ledger(apfgan: Call, data: Path, drawn: Path, tmp_path: Path) -> None:
