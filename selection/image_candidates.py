@@ -13,6 +13,9 @@ from apfgan.progress import SILENT, Progress
 from apfgan.records import Candidate
 from selection.sources import StoredSource
 
+_SHOWN = 10
+"""Sets whose problems are listed."""
+
 
 @dataclass(frozen=True)
 class ImageCandidates:
@@ -90,7 +93,8 @@ def find_image_candidates(
         if seen.note:
             notes.append(f"{name}: {seen.note}")
     if problems:
-        raise DataError("\n".join(problems))
+        more = [f"... and {len(problems) - _SHOWN} more sets have problems"] if len(problems) > _SHOWN else []
+        raise DataError("\n".join([*problems[:_SHOWN], *more]))
     if reencode is None:
         _require_one_encoding(checked)
     return ImageCandidates(checked, tuple(label_maps), reencode, tuple(notes))
