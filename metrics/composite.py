@@ -89,6 +89,12 @@ def find_formula(name: str) -> Formula:
     return formula
 
 
+def require_complete(formula: Formula) -> None:
+    """Raise `UsageError` when the formula weighs something that nothing here measures and that was not given."""
+    if formula.style and formula.style_similarity is None:
+        raise UsageError(f"formula {formula.name} weighs style similarity, which nothing here measures; give it: --style-similarity, -1 to 1")
+
+
 def composite(formula: Formula, *, mask_accuracy: float, aesthetic: float, distance: float) -> float:
     """The total of one set of scores: mask accuracy in 0..1, aesthetic in 0..10, distance clipped to 0..100.
 
@@ -99,8 +105,7 @@ def composite(formula: Formula, *, mask_accuracy: float, aesthetic: float, dista
 
 def contributions(formula: Formula, *, mask_accuracy: float, aesthetic: float, distance: float) -> dict[str, float]:
     """What each weighed term adds to the total, mask accuracy multiplied in: they add up to `composite`."""
-    if formula.style and formula.style_similarity is None:
-        raise UsageError(f"formula {formula.name} weighs style similarity, which nothing here measures; give it: --style-similarity, -1 to 1")
+    require_complete(formula)
     closeness = (100 - min(max(distance, 0.0), DISTANCE_CLIP)) / 100
     parts = {
         "aesthetic": formula.aesthetic * aesthetic / 10,

@@ -16,7 +16,7 @@ from apfgan.image_sets import StoredImage, find_images, read_images
 from apfgan.images import encode_jpeg, encode_png, read_photo, resize_photo
 from apfgan.progress import SILENT, Progress
 from apfgan.runs import Run
-from metrics.composite import Formula, composite, find_formula
+from metrics.composite import Formula, find_formula, require_complete
 from metrics.embedded import EmbeddedJudge, embedded_judges, fit
 from metrics.judges import Judges
 from metrics.reference import Reference
@@ -74,7 +74,7 @@ class Evaluation:
             formula = replace(formula, style_similarity=self.style_similarity)
         if self.votes is not None:
             formula = replace(formula, votes_won=self.votes)
-        composite(formula, mask_accuracy=0, aesthetic=0, distance=0)
+        require_complete(formula)
         return formula
 
     @property
