@@ -103,8 +103,8 @@ def find_anchors(bench: Bench, real: RealPhotos | None, *, progress: Progress = 
         alarms = tuple(find_alarms(observations["confusion"], bench.run.config.data.label_classes))
         measured = bench.judges.measure(observations, bench.references)
         metrics = {name: measured[name].estimate for name in ("mask_accuracy", "aesthetic", "mean_iou")}
-        known = bench.photos.contents
-        if len(judged) == images and not any(content in known for _, content in hash_each(chosen.images.values())):
+        known = bench.photos.contents  # empty where a file of statistics stands for the photos: who knows of which
+        if len(judged) == images and known and not any(content in known for _, content in hash_each(chosen.images.values())):
             metrics = {name: each.estimate for name, each in measured.items()}
             composite = composite_measured(bench.formula, measured, distance=counting.distance).estimate
     if counting.distance not in metrics and (floor := measure_floor(counting, images=images)) is not None:

@@ -1,6 +1,5 @@
 """What `judge.json` says of a SegFormer that `apfgan judge fit` made: from what, on what, who was held out, and what it is worth on those."""
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from apfgan.data import Pair
 from apfgan.errors import UsageError, WeightsError
 from apfgan.files import hash_file
+from apfgan.folders import normal_name
 from apfgan.labels import Classes
 from apfgan.records import Estimate
 from metrics.segformer_recipe import Recipe
@@ -73,7 +73,7 @@ def held_out_pairs(fitted: FittedJudge, pairs: Sequence[Pair]) -> list[Pair]:
 
 def name_of(pair: Pair) -> str:
     """The pair's name as the card has it: composed, and with escapes for bytes that are no text."""
-    return unicodedata.normalize("NFC", pair.stem).encode(errors="backslashreplace").decode()
+    return normal_name(pair.stem).encode(errors="backslashreplace").decode()
 
 
 def require_same(began: Request, asked: Request, out: Path) -> None:

@@ -89,6 +89,15 @@ def test_photos_are_not_compared_with_themselves(found, data: Path, tmp_path: Pa
     assert kept.photos == 8
 
 
+def test_statistics_do_not_say_of_which_photos(found, data: Path, tmp_path: Path) -> None:
+    bench, direct = found(Evaluation(data=data))
+    bench.references[0].save(tmp_path / "photos.npz")
+    bench, kept = found(Evaluation(labels=data / "test" / "labels", real=tmp_path / "photos.npz"))
+    floor = measure_floor(bench.references[0], images=6)
+    assert floor is not None and kept.metrics["fd-embedded"].value == floor.mean != direct.metrics["fd-embedded"].value
+    assert kept.metrics["mask_accuracy"] == direct.metrics["mask_accuracy"]
+
+
 def test_where_nothing_can_be_said_nothing_is(found, data: Path, tmp_path: Path) -> None:
     found(Evaluation(data=data))
     labels, photos = tmp_path / "labels", tmp_path / "few"
