@@ -63,6 +63,20 @@ class Standings:
         measured = self.places[0].entry.metrics
         parts = ("composite", *parts_of(measured)) if "composite" in measured else tuple(measured)
         metrics = [name for name in measured if name != self.by and (name in parts) is not checks]
+        lines = []
+        if len(self.places) > top:
+            lines.append(f"... and {len(self.places) - top} more (--top {len(self.places)} shows all)")
+        if any(place.tied for place in self.places[1:]):
+            lines.append("= not told apart from the best by the noise of these images")
+        if self.anchors is not None:
+            lines.append(f"real photos: {self.anchors.origin}, judged as the images are; the distance of as many others is its floor")
+        if self.worth is not None:
+            lines += _worth_lines(self.worth)
+        lines += [f"note: {doubt}" for doubt in self.doubts]
+        return "\n".join([*self._tables(metrics, top), *map(wrapped, lines)])
+
+    def _tables(self, metrics: Sequence[str], top: int) -> list[str]:
+        """The first places and the real photos by these metrics, in as many tables as it takes to fit the terminal."""
         rows = [
             [
                 f"{place.place}{'=' if place.tied and place.place > 1 else ''}",
@@ -72,19 +86,14 @@ class Standings:
             ]
             for place in self.places[:top]
         ]
-        lines = []
-        if len(self.places) > top:
-            lines.append(f"... and {len(self.places) - top} more (--top {len(self.places)} shows all)")
-        if any(place.tied for place in self.places[1:]):
-            lines.append("= not told apart from the best by the noise of these images")
         if self.anchors is not None:
             real = {**self.anchors.metrics, **({"composite": self.anchors.composite} if self.anchors.composite else {})}
             rows.append(["", "real photos", with_error(real[self.by]) if self.by in real else "", *(_brief(real.get(name)) for name in metrics)])
-            lines.append(f"real photos: {self.anchors.origin}, judged as the images are; the distance of as many others is its floor")
-        if self.worth is not None:
-            lines += _worth_lines(self.worth)
-        lines += [f"note: {doubt}" for doubt in self.doubts]
-        return "\n".join([table(["", "candidate", *(_SHORT.get(name, name) for name in (self.by, *metrics))], rows), *map(wrapped, lines)])
+        whole = table(["", "candidate", *(_SHORT.get(name, name) for name in (self.by, *metrics))], rows)
+        if len(metrics) < 2 or max(map(len, whole.splitlines())) <= COLUMNS:
+            return [whole]
+        half = (len(metrics) + 1) // 2
+        return [*self._tables(metrics[:half], top), "", *self._tables(metrics[half:], top)]
 
     def _beyond_photos(self) -> list[str]:
         """A doubt where the mask judge agrees with a generator more than with the truth."""

@@ -53,6 +53,9 @@ def test_epochs_of_another_generator_are_ranked(apfgan: Call, data: Path, drawn:
     assert "3 sets of 6 images, 61x47" in error
     assert max(len(line) for line in text.splitlines()) <= 80, text
     assert "real photos" in text
+    checks = apfgan("rank", "--run", "apfgan-scores", "--checks")[1]
+    assert all(name in checks for name in ("mean_iou", "kid-embedded", "precision-embedded", "recall-embedded"))
+    assert max(map(len, checks.splitlines())) <= 80, checks
     found = json.loads(apfgan("rank", "--run", "apfgan-scores", "--json")[1])
     assert [place["candidate"] for place in found["places"]] == ["10", "11", "9"]
     real = found["real_photos"]
