@@ -10,6 +10,7 @@ from metrics.aesthetic import AestheticHead, EmbeddingJudge
 from metrics.clean import CleanInceptionJudge
 from metrics.inception import InceptionJudge
 from metrics.judges import FeatureJudge, Judges
+from metrics.pretrained import required_pretrained
 from metrics.segformer import Geometry, SegformerJudge
 from metrics.vision_features import FD_CLIP, FD_DINOV2, VisionJudge
 from metrics.weights import AESTHETIC_HEAD, CLIP, CLIP_336, DINOV2, INCEPTION, INCEPTION_TORCHSCRIPT, SEGFORMER, find_file, find_network
@@ -39,8 +40,8 @@ def standard_judges(
     """
     searches: list[Callable[[], Path]] = [
         lambda: find_fid_weights(fid),
-        lambda: find_network(SEGFORMER, segformer),
-        lambda: find_network(CLIP, clip),
+        lambda: required_pretrained(segformer) if segformer else find_network(SEGFORMER),
+        lambda: required_pretrained(clip) if clip else find_network(CLIP),
         lambda: aesthetic_head or find_file(AESTHETIC_HEAD),
         *(lambda entry=_NETWORKS[check][0]: find_network(entry) for check in checks),
     ]

@@ -262,16 +262,12 @@ def find_file(entry: WeightsFile, path: Path | None = None) -> Path:
     raise WeightsError(f"the {entry.judge} needs {entry.file}, which is not here. {how_to_get(entry)}")
 
 
-def find_network(entry: HubModel, name: str = "") -> Path:
-    """The folder of the network: `name`, a folder or hub id, as it is; without one the entry's, after its pinned hashes were compared.
-
-    Raises `WeightsError` that says what is there, and what to do.
-    """
-    found = find_pretrained(name) if name else locate(entry)
+def find_network(entry: HubModel) -> Path:
+    """The folder of the entry's network, after its pinned hashes were compared. Raises `WeightsError` that says what is there, and what to do."""
+    found = locate(entry)
     if found is None:
-        where = f"{name} is no folder with config.json and weights, nor in the hub's cache" if name else f"{entry.repository} is not here"
-        raise WeightsError(f"the {entry.judge} needs a network, and {where}. {how_to_get(entry)}")
-    if not name and (problem := next((each.problem for each in check_network(entry, found) if each.problem), None)):
+        raise WeightsError(f"the {entry.judge} needs a network, and {entry.repository} is not here. {how_to_get(entry)}")
+    if problem := next((each.problem for each in check_network(entry, found) if each.problem), None):
         raise WeightsError(f"{problem}. If another network is meant, name its folder. {how_to_get(entry)}")
     return found
 

@@ -123,8 +123,7 @@ def with_error(value: Estimate, *, digits: int = 4) -> str:
 
 def wrapped(text: str, *, indent: str = "") -> str:
     """Prose in lines of the terminal."""
-    width = COLUMNS - 2 * len(indent)
-    return textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return textwrap.fill(text, COLUMNS - len(indent), initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _worth_lines(worth: Mapping[str, Mapping[str, float]]) -> list[str]:

@@ -20,6 +20,7 @@ from apfgan.errors import UsageError, WeightsError
 from apfgan.files import hash_bytes, hash_file
 from apfgan.labels import Classes
 from apfgan.progress import Silent
+from metrics.pretrained import required_pretrained
 from metrics.standard import standard_judges
 from metrics.weights import (
     AESTHETIC_HEAD,
@@ -191,9 +192,9 @@ def test_a_hub_model_is_found_in_the_chosen_folder(monkeypatch: pytest.MonkeyPat
 
 def test_a_named_network_is_taken_as_it_is(tmp_path: Path) -> None:
     other = write_network(tmp_path / "fine-tuned", b"other weights")
-    assert find_network(NETWORK, str(other)) == other
+    assert required_pretrained(str(other)) == other
     with pytest.raises(WeightsError, match=r"nobody/nothing is no folder with config\.json and weights, nor in the hub's cache"):
-        find_network(NETWORK, "nobody/nothing")
+        required_pretrained("nobody/nothing")
 
 
 def test_one_flipped_bit_is_noticed(cache: Path, tmp_path: Path) -> None:
