@@ -257,6 +257,10 @@ class Board:
         """The row of a candidate."""
         return next((row for row in self.rows if row.name == name), None)
 
+    def drawn(self, row: Row) -> bool:
+        """Whether a row's images are drawn by checkpoints of this run; else they came from elsewhere, and cannot be drawn again."""
+        return row.candidate is not None and set(row.candidate.members) <= set(self.checkpoints)
+
     def compare(self, other: Row | None) -> Comparison | None:
         """The best row against another; None when there is no other, or it is the best itself."""
         return Comparison(self.rows[0], other) if other is not None and other is not self.rows[0] else None

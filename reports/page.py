@@ -146,7 +146,9 @@ def _render(
         protocol_id=protocol_of(board.best.measurement) if board.best else "",
         protocol=list(flatten(board.protocol)),
         origin=_origin(run, board.best),
-        command=shlex.join(["apfgan", "submit", "--run", board.run_path, "--pick", board.best.name]) if board.best else "",
+        command=shlex.join(["apfgan", "submit", "--run", board.run_path, "--pick", board.best.name])
+        if board.best and board.drawn(board.best)
+        else "",
         commands_to_begin=_commands_to_begin(board),
         plots={
             name: [(plot, Markup(plot.svg)) for plot in plots]  # our own drawing, with every text escaped by the XML writer

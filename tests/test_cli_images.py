@@ -68,6 +68,7 @@ def test_epochs_of_another_generator_are_ranked(apfgan: Call, data: Path, drawn:
     assert code == 0 and "nothing to measure" in error
     assert apfgan("report", "--run", "apfgan-scores")[0] == 0
     page = (run.report / "index.html").read_text()
+    assert "apfgan submit" not in page  # there is nothing that could draw them again
     assert "real photos" in page and "judges: colour-contrast-sharpness, embedded-segformer<" in page
 
 
