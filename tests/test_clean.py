@@ -9,7 +9,6 @@ from PIL import Image
 from torch import nn
 
 from apfgan.errors import WeightsError
-from metrics import clean
 from metrics.clean import CleanInceptionJudge, squash_clean
 from metrics.inception import InceptionJudge
 from metrics.inference import image_tensor
@@ -38,19 +37,6 @@ def test_resizing_is_clean_fids(height: int, width: int) -> None:
     assert np.abs(resized - expected).mean() < 0.001
     if (height, width) != (299, 299):
         assert np.abs(np.round(expected) - expected).mean() > 0.1  # a resizer that rounds to 8 bits would be seen
-
-
-def test_an_images_features_do_not_depend_on_its_company(monkeypatch, judge: CleanInceptionJudge) -> None:
-    images = np.random.default_rng(3).integers(0, 256, (16, 64, 80, 3), dtype=np.uint8)
-    maps = np.zeros((16, 64, 80), np.uint8)
-    together = judge.observe(images, maps)["features"]
-    assert together.shape == (16, 2048)
-    assert together.dtype == np.float32
-    np.testing.assert_array_equal(judge.observe(images[::-1], maps)["features"][::-1], together)
-    np.testing.assert_array_equal(judge.observe(images[13:], maps[13:])["features"], together[13:])
-    monkeypatch.setattr(clean, "BATCH", 1)
-    alone = judge.observe_photos(list(images))
-    assert np.linalg.norm(alone - together, axis=1).max() < 1e-6 * np.linalg.norm(together, axis=1).min()
 
 
 def test_it_is_another_protocol_than_pytorch_fids(judge: CleanInceptionJudge, inception_weights: Path) -> None:
