@@ -27,12 +27,13 @@ from apfgan.errors import ApfganError, EnvironmentProblem, UsageError
 from apfgan.progress import Progress, describe_seconds, terminal_progress
 
 if TYPE_CHECKING:
+    from apfgan.candidates import Candidate
     from apfgan.config import Config
     from apfgan.data import LabelCounts, TrainingPairs
     from apfgan.labels import Classes
     from apfgan.preflight import TrainingPlan
     from apfgan.ranking import Place
-    from apfgan.records import Candidate, Measurement
+    from apfgan.records import Measurement
     from apfgan.runs import Run
     from apfgan.training import Company
     from apfgan.training_log import EpochRecord
@@ -502,7 +503,7 @@ def _epoch_text(record: "EpochRecord") -> str:
 
 def _show_training(screen: Screen, run: "Run", epochs: int) -> None:
     """What a training has come to."""
-    from apfgan.records import is_average
+    from apfgan.candidates import is_average
     from apfgan.training_log import rank_by_probe, read_log
     from reports.terminal import with_error
 
@@ -788,8 +789,8 @@ def merge(
     verbose: VerboseOption = False,
 ) -> None:
     """Average checkpoints into one and save it, with its recipe beside it."""
+    from apfgan.candidates import Candidate, select_candidates
     from apfgan.checkpoints import load_manifest, save_checkpoint
-    from apfgan.records import Candidate, select_candidates
     from apfgan.runs import Run
     from selection.sources import candidate_weights
 
@@ -895,7 +896,7 @@ def merge_search(
     verbose: VerboseOption = False,
 ) -> None:
     """Measure every combination of the best checkpoints, as the authors did."""
-    from apfgan.records import Candidate
+    from apfgan.candidates import Candidate
     from apfgan.runs import Run
     from selection.merge_search import combinations_of_best
 
@@ -922,7 +923,7 @@ def seed_search(
     verbose: VerboseOption = False,
 ) -> None:
     """Measure one candidate under many noise seeds, and say what the best of them is worth."""
-    from apfgan.records import Candidate
+    from apfgan.candidates import Candidate
     from apfgan.runs import Run
     from selection.seed_search import judge_seeds, seeds
 
@@ -1200,7 +1201,7 @@ def _device(name: str) -> str:
 
 def _candidates(run: "Run", text: str, seed: int | None) -> "list[Candidate]":
     """The candidates that `text` selects; those without a seed of their own get `seed`."""
-    from apfgan.records import select_candidates
+    from apfgan.candidates import select_candidates
 
     chosen = select_candidates(text, run.checkpoint_names())
     return [each if seed is None or each.seed else each.with_seed(seed) for each in chosen]
@@ -1402,7 +1403,7 @@ def _show_comparison(screen: Screen, found: "Comparison", judge: Mapping[str, An
 
 
 def _epochs_text(names: Sequence[str]) -> str:
-    from apfgan.records import describe_epochs
+    from apfgan.candidates import describe_epochs
 
     return describe_epochs(names)
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from apfgan.candidates import describe_epochs
 from apfgan.errors import WeightsError
-from apfgan.records import describe_epochs
 from apfgan.runs import Run
 from apfgan.training_log import EpochRecord
 

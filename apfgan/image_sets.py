@@ -21,12 +21,12 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from apfgan.candidates import Candidate
 from apfgan.errors import DataError, UsageError
 from apfgan.files import hash_bytes, hash_value
 from apfgan.folders import Problem, first_of_each_name, natural_order, normal_name, raise_problems, regular_files, visible_entries
 from apfgan.images import Encoding, decode_photo, decode_stored, read_content, shown
 from apfgan.progress import SILENT, Progress
-from apfgan.records import Candidate
 from apfgan.threads import in_threads
 
 SUFFIXES = (".bmp", ".jpg", ".jpeg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")

@@ -15,13 +15,14 @@ from typing import Literal
 
 import numpy as np
 
+from apfgan.candidates import Candidate
 from apfgan.checkpoints import load_manifest, load_weights, save_checkpoint
 from apfgan.config import PRESETS, Config, ModelConfig
 from apfgan.errors import UsageError, WeightsError
 from apfgan.files import write_bytes
 from apfgan.labels import Classes
 from apfgan.pickles import format_arrays_pickle, read_arrays_pickle
-from apfgan.records import Candidate, Manifest
+from apfgan.records import Manifest
 from apfgan.runs import Run
 from apfgan.schedule import Phase
 from apfgan.shapes import mismatches, some

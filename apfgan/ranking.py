@@ -4,11 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from apfgan.candidates import Candidate
 from apfgan.errors import UsageError
 from apfgan.files import hash_value
 from apfgan.measured import Measured
 from apfgan.noise import QUANTILE, difference, told_apart
-from apfgan.records import DISTANCE_CLIP, Candidate, Estimate, Measurement
+from apfgan.records import DISTANCE_CLIP, Estimate, Measurement
 from apfgan.runs import Influences
 
 Direction = Literal["higher", "lower"]

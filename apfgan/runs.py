@@ -20,11 +20,12 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from apfgan import __version__
+from apfgan.candidates import Candidate, epoch_order
 from apfgan.config import Config, differing_settings, load_config, save_config
 from apfgan.errors import DataError, EnvironmentProblem, UsageError
 from apfgan.files import append_line, hash_bytes, lock_folder, read_arrays, remove_temporaries, write_arrays
 from apfgan.measured import Measured
-from apfgan.records import SCHEMA, Anchors, Candidate, Measurement, epoch_order
+from apfgan.records import SCHEMA, Anchors, Measurement
 
 _CHECKED_LINE = re.compile(rb'(\{.*), "check": "([0-9a-f]{8})"\}', re.DOTALL)
 

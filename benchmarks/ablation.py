@@ -21,13 +21,13 @@ import torch
 from pydantic import TypeAdapter
 from scipy import stats
 
+from apfgan.candidates import Candidate
 from apfgan.config import Config, DataConfig, ModelConfig, TrainConfig, build_config, parse_settings
 from apfgan.data import TrainingPairs, find_pairs
 from apfgan.ema import average_name
 from apfgan.files import append_line, hash_value, write_text
 from apfgan.landscapes import make_landscapes
 from apfgan.progress import SILENT, Progress, terminal_progress
-from apfgan.records import Candidate
 from apfgan.runs import Run, versions
 from apfgan.training import train
 from selection.evaluation import Evaluation, open_bench

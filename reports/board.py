@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from apfgan.candidates import Candidate
 from apfgan.config import Config
 from apfgan.errors import UsageError
 from apfgan.noise import expected_maximum, probability_positive, told_apart
 from apfgan.ranking import Entry, comparable, gap, parts_of, protocol_of, rank_measurements
-from apfgan.records import Anchors, Candidate, Estimate, Measurement
+from apfgan.records import Anchors, Estimate, Measurement
 from apfgan.runs import Run
 
 UNTRAINED = "0"

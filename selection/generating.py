@@ -7,11 +7,11 @@ from typing import Literal
 
 import numpy as np
 
+from apfgan.candidates import Candidate
 from apfgan.config import OutputConfig
 from apfgan.files import write_bytes
 from apfgan.images import encode_jpeg, encode_png
 from apfgan.progress import SILENT, Progress
-from apfgan.records import Candidate
 from apfgan.runs import Run
 from apfgan.sampling import to_pixels
 from selection.sources import draw_images

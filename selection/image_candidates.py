@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from apfgan.candidates import Candidate
 from apfgan.config import OutputConfig
 from apfgan.errors import DataError, UsageError
 from apfgan.image_sets import CheckedImages, check_images, expand_pattern, pair_images
 from apfgan.labels import Classes
 from apfgan.progress import SILENT, Progress
-from apfgan.records import Candidate
 from selection.sources import StoredSource
 
 _SHOWN = 10

@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from apfgan.candidates import Candidate
 from apfgan.data import hash_label_maps, spread
 from apfgan.errors import DataError
 from apfgan.files import hash_value, read_arrays, write_arrays, write_bytes
 from apfgan.measured import Measured
 from apfgan.progress import SILENT, Progress
 from apfgan.ranking import protocol_id
-from apfgan.records import Candidate, Measurement
+from apfgan.records import Measurement
 from apfgan.runs import Run, versions
 from metrics.composite import Formula
 from metrics.judges import Judges, Observations

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from itertools import combinations
 
+from apfgan.candidates import Candidate
 from apfgan.errors import UsageError
-from apfgan.records import Candidate
 
 
 def combinations_of_best(ranked: Sequence[Candidate], best: int) -> list[Candidate]:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from apfgan.candidates import Candidate
 from apfgan.checkpoints import load_manifest, load_weights
 from apfgan.config import OutputConfig
 from apfgan.data import load_label_map
@@ -17,7 +18,6 @@ from apfgan.folders import normal_name
 from apfgan.image_sets import CheckedImages, StoredImage
 from apfgan.images import Encoding, decode_jpeg, decode_photo, encode_jpeg, read_label_map, resize_label_map, shown
 from apfgan.labels import Classes
-from apfgan.records import Candidate
 from apfgan.runs import Run
 from apfgan.sampling import NOISE_SCHEME, load_painter, sample, to_pixels
 from apfgan.threads import in_threads

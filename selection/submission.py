@@ -8,12 +8,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from apfgan.candidates import Candidate
 from apfgan.data import load_label_map
 from apfgan.errors import DataError, EnvironmentProblem
 from apfgan.files import hash_file, write_durably
 from apfgan.images import decode_jpeg
 from apfgan.progress import SILENT, Progress
-from apfgan.records import Candidate, Estimate
+from apfgan.records import Estimate
 from metrics.scorer import join
 from selection.measuring import CHUNK, Bench, look, totals
 from selection.sources import Drawn, GeneratorSource

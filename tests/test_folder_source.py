@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from apfgan.candidates import Candidate
 from apfgan.config import PRESETS, OutputConfig
 from apfgan.errors import DataError
 from apfgan.image_sets import StoredImage, check_images, find_images, pair_images
 from apfgan.images import encode_jpeg, encode_png
 from apfgan.labels import Classes
-from apfgan.records import Candidate
 from apfgan.runs import Run
 from selection.sources import GeneratorSource, ImageSource, StoredSource
 

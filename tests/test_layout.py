@@ -15,7 +15,7 @@ PACKAGES = ("apfgan", "metrics", "reports", "selection")
 
 _LEAVES = {"errors", "files", "labels", "images", "records", "measured", "confusion"}
 LEAVES_OF_METRICS = {f"apfgan.{name}" for name in (*_LEAVES, "progress")}
-LEAVES_OF_REPORTS = {f"apfgan.{name}" for name in (*_LEAVES, "config", "runs", "noise", "ranking")}
+LEAVES_OF_REPORTS = {f"apfgan.{name}" for name in (*_LEAVES, "candidates", "config", "runs", "noise", "ranking")}
 ALLOWED = {
     "apfgan": {"apfgan"},
     "metrics": {"metrics", *LEAVES_OF_METRICS},

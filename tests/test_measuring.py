@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from apfgan.backend import state_arrays
+from apfgan.candidates import Candidate
 from apfgan.checkpoints import save_checkpoint
 from apfgan.config import Config, DataConfig, ModelConfig, TrainConfig
 from apfgan.data import find_label_maps
 from apfgan.errors import EnvironmentProblem, WeightsError
 from apfgan.images import encode_png
 from apfgan.networks import build_painter
-from apfgan.records import Candidate, Estimate
+from apfgan.records import Estimate
 from apfgan.runs import Run
 from metrics.composite import FORMULAS
 from metrics.judges import Judges

@@ -11,11 +11,11 @@ import pytest
 from scipy import ndimage
 
 from apfgan.backend import from_numpy, no_gradients, one_hot, to_numpy
+from apfgan.candidates import Candidate
 from apfgan.data import check_dataset, find_label_maps, load_label_map
 from apfgan.images import decode_jpeg, encode_jpeg, read_photo
 from apfgan.labels import Classes
 from apfgan.original import config_for, read_painter, save_original
-from apfgan.records import Candidate
 from apfgan.runs import Run
 from apfgan.sampling import load_painter, to_pixels
 from apfgan.single_class import Replacement, paste_photo, plan_replacements

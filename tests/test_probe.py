@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from apfgan.backend import load_arrays, set_training, state_arrays
+from apfgan.candidates import Candidate
 from apfgan.checkpoints import save_checkpoint
 from apfgan.config import Config, DataConfig, ModelConfig, TrainConfig
 from apfgan.data import TrainingPairs, find_label_maps, find_pairs
 from apfgan.images import encode_jpeg, encode_png
 from apfgan.networks import build_painter
 from apfgan.players import Players, plan_epoch
-from apfgan.records import Candidate
 from apfgan.runs import Run
 from metrics import embedded
 from metrics.composite import FORMULAS

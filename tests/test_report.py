@@ -14,12 +14,13 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageFilter
 
+from apfgan.candidates import Candidate
 from apfgan.config import PRESETS, Config, DataConfig
 from apfgan.errors import DataError
 from apfgan.files import append_line, hash_value, write_arrays, write_bytes, write_json, write_text
 from apfgan.labels import Classes
 from apfgan.measured import Measured
-from apfgan.records import Candidate, Estimate, Measurement
+from apfgan.records import Estimate, Measurement
 from apfgan.runs import Run
 from reports.board import read_board
 from reports.gallery import read_gallery

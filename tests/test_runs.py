@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from apfgan.candidates import Candidate
 from apfgan.config import PRESETS
 from apfgan.errors import DataError, EnvironmentProblem, UsageError
-from apfgan.records import SCHEMA, Candidate, Estimate, Measurement
+from apfgan.records import SCHEMA, Estimate, Measurement
 from apfgan.runs import Ledger, Run, versions
 
 ROOT = Path(__file__).parents[1]

@@ -3,12 +3,12 @@ import pytest
 from PIL import Image
 
 from apfgan.backend import state_arrays
+from apfgan.candidates import Candidate
 from apfgan.checkpoints import save_checkpoint
 from apfgan.config import Config, DataConfig, ModelConfig, OutputConfig, TrainConfig
 from apfgan.images import encode_png
 from apfgan.networks import build_painter
 from apfgan.randomness import layered_noise, random_source
-from apfgan.records import Candidate
 from apfgan.runs import Run
 from apfgan.sampling import to_pixels
 from selection.generating import generate_images

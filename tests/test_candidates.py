@@ -3,8 +3,9 @@ import math
 import numpy as np
 import pytest
 
+from apfgan.candidates import Candidate, describe_epochs, epoch_order, select_candidates
 from apfgan.errors import UsageError
-from apfgan.records import Candidate, Estimate, describe_epochs, epoch_order, select_candidates
+from apfgan.records import Estimate
 
 
 @pytest.mark.parametrize(
