@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from selection.image_candidates import ImageCandidates
     from selection.judge_check import Check
     from selection.measuring import Bench
-    from selection.sources import ImageSource
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -605,18 +604,19 @@ def generate(
     """Draw an image for every label map of a folder."""
     from apfgan.data import check_label_maps, find_label_maps
     from apfgan.runs import Run
+    from selection.evaluation import remembered
     from selection.generating import generate_images
+    from selection.studio import Studio
 
     screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
     opened = Run.open(run)
     candidates = _candidates(opened, epochs, seed)
     label_maps = find_label_maps(labels)
     check_label_maps(label_maps, opened.config.data.label_classes)
+    studio = Studio(opened, label_maps, remembered(opened).data, _device(device))
     for candidate in candidates:
         folder = out if len(candidates) == 1 else out / str(candidate)
-        generate_images(
-            opened, candidate, label_maps, folder, form=image_format.value, noise=noise is OnOff.on, device=_device(device), progress=screen.progress
-        )
+        generate_images(studio, candidate, folder, form=image_format.value, noise=noise is OnOff.on, progress=screen.progress)
     count = len(label_maps) * len(candidates)
     screen.result({"images": count, "candidates": [str(each) for each in candidates], "out": str(out)}, f"{count} images in {out}")
 
@@ -691,22 +691,21 @@ def score(
     if evaluation.judges == "embedded" and (idle := [option for option, value in standard.items() if value]):
         raise UsageError(f"{', '.join(idle)}: the embedded judges know nothing of it; add --judges standard")
     label_maps = open_label_maps(evaluation, expect=expect)
-    found, sources = None, {}
+    found = None
     if images:
         found = _find_images(
             images, label_maps, here if known else None, screen, convert=evaluation.convert, missing=allow_missing, reencode=reencode
         )
         if not known:
             Run.create(here.path, _foreign_config(found.size, classes, ignore))
-        sources = found.sources(here.config.data.label_classes)
-        candidates = list(sources)
+        candidates = list(found.checked)
     with here.lock():
         here.record_command(context.obj)
         bench = _bench(here, device, screen, asked, images=found)
         if found and (copies := found.copies_of(bench.photos.contents)):
             screen.progress.say(f"note: {copies} images are among the photos that they are compared with")
         _find_anchors(bench, evaluation, screen)
-        _measure(bench, candidates, screen, sources)
+        _measure(bench, candidates, screen)
     _show_ranking(screen, here)
 
 
@@ -792,7 +791,9 @@ def merge(
     from apfgan.candidates import Candidate, select_candidates
     from apfgan.checkpoints import load_manifest, save_checkpoint
     from apfgan.runs import Run
-    from selection.sources import candidate_weights
+    from selection.candidate_weights import candidate_weights
+    from selection.evaluation import remembered
+    from selection.studio import Studio
 
     screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
     opened = Run.open(run)
@@ -807,7 +808,7 @@ def merge(
         manifest = save_checkpoint(
             opened,
             candidate.base,
-            candidate_weights(opened, candidate),
+            candidate_weights(Studio(opened, (), remembered(opened).data), candidate),
             phase=manifests[candidate.members[-1]].phase,
             data=manifests[candidate.members[-1]].data,
             members=dict(zip(candidate.members, candidate.shares, strict=True)),
@@ -873,7 +874,9 @@ def export_original(
     from apfgan.checkpoints import load_manifest
     from apfgan.original import export_painter, write_painter
     from apfgan.runs import Run
-    from selection.sources import candidate_weights
+    from selection.candidate_weights import candidate_weights
+    from selection.evaluation import remembered
+    from selection.studio import Studio
 
     screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
     opened = Run.open(run)
@@ -881,7 +884,8 @@ def export_original(
     if others:
         raise UsageError(f"{candidate} names {1 + len(others)} candidates; export them one by one")
     phase = load_manifest(opened, chosen.members[-1]).phase
-    paths = write_painter(out, chosen.base, export_painter(candidate_weights(opened, chosen), opened.config, phase=phase))
+    weights = candidate_weights(Studio(opened, (), remembered(opened).data), chosen)
+    paths = write_painter(out, chosen.base, export_painter(weights, opened.config, phase=phase))
     screen.result({"candidate": chosen.base, "files": [str(path) for path in paths]}, "\n".join(str(path) for path in paths))
 
 
@@ -1217,26 +1221,21 @@ def _bench(run: "Run", device: str, screen: Screen, asked: Mapping[str, Any] | N
     return bench
 
 
-def _measure(
-    bench: "Bench", candidates: "Sequence[Candidate]", screen: Screen, sources: "Mapping[Candidate, ImageSource] | None" = None
-) -> "list[Measurement]":
-    """Measure all of them, showing the best so far; says so when there was nothing left to do. `sources`: of images that are there already."""
-    from selection.measuring import is_measured, measure
+def _measure(bench: "Bench", candidates: "Sequence[Candidate]", screen: Screen) -> "list[Measurement]":
+    """Measure all of them on all label maps; says so when there was nothing left to do."""
+    from selection.examining import Examiner
+    from selection.units import Unit
 
-    sources = sources or {}
-    known = sum(is_measured(bench, candidate, sources.get(candidate)) for candidate in candidates)
-    if known == len(candidates):
+    examiner = Examiner(bench, progress=screen.progress)
+    units = [Unit(candidate) for candidate in candidates]
+    known = sum(map(examiner.is_known, units))
+    if known == len(units):
         screen.progress.say(f"nothing to measure: the ledger holds all {known} already")
     elif known:
-        screen.progress.say(f"{known} of {len(candidates)} are in the ledger already")
-    found: list[Measurement] = []
-    with screen.progress.task("candidates", len(candidates), unit="candidates") as task:
-        for candidate in candidates:
-            found.append(measure(bench, candidate, source=sources.get(candidate), progress=screen.progress))
-            best = max(found, key=lambda each: each.composite.value)
-            task.advance()
-            task.note(f"best so far: {best.candidate} {best.composite.value:.4f}")
-    return found
+        screen.progress.say(f"{known} of {len(units)} are in the ledger already")
+    found = examiner(units)
+    examiner.raise_failures()
+    return [examiner.measure(unit.candidate) for unit in found]
 
 
 def _ranking(run: "Run", *, by: str = "composite") -> "list[Place]":

@@ -5,12 +5,10 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Literal, get_args
+from typing import get_args
 
 from apfgan.errors import UsageError
-
-Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
-"""Chroma subsampling of a JPEG."""
+from apfgan.images import Subsampling
 
 _NAME = re.compile(r"(?!avg_)[A-Za-z0-9][A-Za-z0-9._\-]{0,63}")
 _RESERVED = re.compile(r"all|ema|last[0-9]+|[0-9]+(-[0-9]+)?")

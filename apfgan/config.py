@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from apfgan.errors import UsageError
 from apfgan.files import write_text
+from apfgan.images import Subsampling
 from apfgan.labels import LANDSCAPE_CLASSES, Classes
 
 PerceptualNetwork = Literal["none", "vgg19", "inception"]
@@ -218,7 +219,7 @@ class OutputConfig:
 
     jpeg_quality: int = 75
     """JPEG quality; the original used Pillow's default."""
-    jpeg_subsampling: Literal["4:4:4", "4:2:2", "4:2:0"] = "4:2:0"
+    jpeg_subsampling: Subsampling = "4:2:0"
     """Chroma subsampling."""
     rounding: Literal["nearest", "down"] = "nearest"
     """How a value becomes one of 256 levels. The original cuts off, which darkens every image by half a level (spec: method, 12.19)."""

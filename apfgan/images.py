@@ -28,7 +28,10 @@ _CONVERT = ", or read it as pytorch-fid and clean-fid do: --convert"
 _DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 _ORIENTATION = 0x0112
 _OFFENDERS_SHOWN = 8
-_SUBSAMPLINGS = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
+Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
+"""How a JPEG stores colours, from all of them to a quarter."""
+
+_SUBSAMPLINGS: dict[int, Subsampling] = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +162,7 @@ def resize_label_map(label_map: np.ndarray, size: tuple[int, int]) -> np.ndarray
     return np.asarray(Image.fromarray(label_map).resize(size, Image.Resampling.NEAREST))
 
 
-def encode_jpeg(image: np.ndarray, *, quality: int, subsampling: Literal["4:4:4", "4:2:2", "4:2:0"]) -> bytes:
+def encode_jpeg(image: np.ndarray, *, quality: int, subsampling: Subsampling) -> bytes:
     """`image`, uint8 (H, W, 3) RGB, as a JPEG file."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling=subsampling)

@@ -53,6 +53,11 @@ class Measurement:
     """Wall-clock time that it took."""
     device: str
     versions: Mapping[str, str]
+    part: tuple[int, int] | None = None
+    """First and behind the last of the label maps, in their nested order, where a race or a search looked at some only; None: all of them.
+    Such a line is never ranked beside whole ones."""
+    slopes: Mapping[str, float] = field(default_factory=dict)
+    """Of a part, by metric: how the value changes with the number of images n, as a slope in 1/n."""
     status: str = "complete"
     schema: int = SCHEMA
 

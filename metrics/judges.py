@@ -128,23 +128,24 @@ class Judges:
                 check_finite(rows, names)
         return observed
 
-    def measure(self, observations: Observations, references: Sequence[Reference]) -> dict[str, Measured]:
+    def measure(self, observations: Observations, references: Sequence[Reference], *, checks: bool = True) -> dict[str, Measured]:
         """All metrics of observations, each with every image's influence; `references` in the order of `feature_judges`.
 
-        First what a total is made of: mask accuracy, aesthetic score and the distance that counts; behind these the checks.
+        First what a total is made of: mask accuracy, aesthetic score and the distance that counts; behind these the checks, if they are wanted.
         Raises `DataError` for fewer than two images, or for observations that are not finite.
         """
         aesthetic = observations["aesthetic"] if self.head is None else self.head.score(observations["embedding"])
         check_finite(aesthetic)
         counting, *others = references
-        distances = counting.measure(observations["features"])
+        distances = counting.measure(observations["features"], checks=checks)
         measured = {
             "mask_accuracy": mask_accuracy(observations["confusion"]),
             "aesthetic": Measured.mean(aesthetic.astype(np.float64)),
-            counting.distance: distances[counting.distance],
-            "mean_iou": mean_iou(observations["confusion"]),
-            **distances,
+            counting.distance: distances.pop(counting.distance),
         }
+        if not checks:
+            return measured
+        measured |= {"mean_iou": mean_iou(observations["confusion"]), **distances}
         for reference in others:
             measured |= reference.measure(observations[f"features_{reference.distance}"])
         return measured

@@ -108,7 +108,7 @@ class Reference:
 
         write_durably(path, write)
 
-    def measure(self, features: np.ndarray) -> dict[str, Measured]:
+    def measure(self, features: np.ndarray, *, checks: bool = True) -> dict[str, Measured]:
         """The distance of images' features (N, D) under its name, then the checks `kid`, `precision` and `recall` as far as they are known.
 
         What follows the first `-` of the distance's name follows theirs, too: `fid-clean`, `kid-clean`. The checks need the photos' features;
@@ -119,7 +119,7 @@ class Reference:
         measured = {self.distance: Measured(raw.value / self.unit, raw.influence / self.unit, raw.images)}
         _, hyphen, judge = self.distance.partition("-")
         suffix = hyphen + judge
-        if self.features is not None:
+        if checks and self.features is not None:
             measured[f"kid{suffix}"] = measure_kid(fake=features, real=self.features, real_kernel=self.kernel_mean)
             if self.radii is not None and len(features) > NEIGHBOURS + 1:
                 manifold = measure_manifold(fake=features, real=self.features, real_radii=self.radii)

@@ -61,12 +61,14 @@ def observe_photos(judge: FeatureJudge, photos: Iterable[np.ndarray]) -> np.ndar
     return np.concatenate([judge.observe_photos(few) for few in iter(lambda: list(islice(waiting, _BATCH)), [])])
 
 
-def total_scores(judges: Judges, observations: Observations, references: Sequence[Reference], formula: Formula) -> dict[str, Measured]:
-    """The metrics and the `composite` of per-image observations, each with every image's influence.
+def total_scores(
+    judges: Judges, observations: Observations, references: Sequence[Reference], formula: Formula, *, checks: bool = True
+) -> dict[str, Measured]:
+    """The metrics and the `composite` of per-image observations, each with every image's influence; without the `checks`, what a total is made of.
 
     The composite's error follows from each image's influence on all three scores together (the delta method), for they move together.
     """
-    measured = judges.measure(observations, references)
+    measured = judges.measure(observations, references, checks=checks)
     return {**measured, "composite": composite_measured(formula, measured, distance=judges.distance)}
 
 

@@ -21,11 +21,12 @@ from apfgan.progress import SILENT, Progress
 from apfgan.records import Anchors, Estimate
 from metrics.composite import composite_estimate, composite_measured
 from metrics.floor import measure_floor
+from selection.drawn import Drawn
 from selection.evaluation import HELD_OUT, Evaluation, photos_beside
+from selection.finishing import encoded, submitted_encoding
 from selection.judge_card import held_out_pairs, read_fitted
 from selection.judge_check import find_alarms
-from selection.measuring import Bench, keys, observe
-from selection.sources import Drawn, encoded, submitted_encoding
+from selection.measuring import Bench, observations_key, observe
 
 
 @dataclass(frozen=True)
@@ -122,5 +123,4 @@ def _observe(bench: Bench, photos: RealPhotos, *, progress: Progress) -> dict[st
     config = bench.run.config
     stage = replace(bench, label_maps=list(photos.images))
     source = PhotoSource(photos, config.data, config.output if bench.encoding == submitted_encoding(config.output) else None)
-    key, _ = keys(stage, source)
-    return observe(stage, source, key, title="real photos", progress=progress)
+    return observe(stage, source, observations_key(stage, source), title="real photos", progress=progress)

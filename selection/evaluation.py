@@ -22,9 +22,9 @@ from metrics.judges import Judges
 from metrics.reference import Reference
 from metrics.segformer import Geometry
 from metrics.standard import Check, FidProtocol, standard_judges
+from selection.finishing import submitted_encoding
 from selection.image_candidates import ImageCandidates
 from selection.measuring import Bench
-from selection.sources import submitted_encoding
 from selection.survey import Photos, find_reference, survey_data, survey_photos
 
 FITTING_PAIRS = 256
@@ -157,6 +157,8 @@ def open_bench(
         photos=photos,
         formula=formula,
         encoding=images.encoding if images else submitted_encoding(run.config.output),
+        training_set=evaluation.data,
+        stored=images.sources(run.config.data.label_classes) if images else {},
         device=device,
     )
     if panel:

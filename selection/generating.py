@@ -1,7 +1,6 @@
 """Write a candidate's images to a folder."""
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -12,31 +11,29 @@ from apfgan.config import OutputConfig
 from apfgan.files import write_bytes
 from apfgan.images import encode_jpeg, encode_png
 from apfgan.progress import SILENT, Progress
-from apfgan.runs import Run
 from apfgan.sampling import to_pixels
 from selection.sources import draw_images
+from selection.studio import Studio
 
 Format = Literal["jpg", "png", "npy"]
 
 
 def generate_images(
-    run: Run,
+    studio: Studio,
     candidate: Candidate,
-    label_maps: Sequence[Path],
     folder: Path,
     *,
     form: Format = "jpg",
     noise: bool = True,
-    device: str = "cpu",
     progress: Progress = SILENT,
 ) -> None:
-    """Draw `candidate` for every label map into `folder`, one file each, with the label map's stem.
+    """Draw `candidate` for every label map of the studio into `folder`, one file each, with the label map's stem.
 
     `jpg`: as submitted; `png`: the same pixels before the JPEG encoder; `npy`: float32 (3, H, W) in [-1, 1].
     """
-    with progress.task(f"generate {candidate}", len(label_maps)) as task:
-        for stem, _, image in draw_images(run, candidate, label_maps, noise=noise, device=device):
-            write_bytes(folder / f"{stem}.{form}", _encode(image, form, run.config.output))
+    with progress.task(f"generate {candidate}", len(studio.label_maps)) as task:
+        for stem, _, image in draw_images(studio, candidate, studio.label_maps, noise=noise):
+            write_bytes(folder / f"{stem}.{form}", _encode(image, form, studio.run.config.output))
             task.advance()
 
 

@@ -1,13 +1,13 @@
-"""Measure a candidate: draw, judge, score, and never do any of it twice.
+"""Look at candidates: draw, judge and score some images, and never draw or judge any of them twice.
 
 Everything is found again by content. Per-image observations depend on the images, the label maps and the judges; the numbers depend on
-those and on the reference photos. So a finished measurement is read from the ledger, a changed reference needs no new image, and a
-killed process goes on behind the last chunk of images that it finished.
+those and on the reference photos. So a changed reference needs no new image, a race that looks at more label maps draws only the further ones,
+and a killed process goes on behind the last chunk of images that it finished.
 """
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,20 @@ from apfgan.candidates import Candidate
 from apfgan.data import hash_label_maps, spread
 from apfgan.errors import DataError
 from apfgan.files import hash_value, read_arrays, write_arrays, write_bytes
+from apfgan.folders import natural_order
 from apfgan.measured import Measured
 from apfgan.progress import SILENT, Progress
-from apfgan.ranking import protocol_id
-from apfgan.records import Measurement
-from apfgan.runs import Run, versions
+from apfgan.ranking import Entry, protocol_id
+from apfgan.runs import Run
 from metrics.composite import Formula
 from metrics.judges import Judges, Observations
 from metrics.reference import Reference
 from metrics.scorer import join, total_scores
-from selection.sources import Drawn, GeneratorSource, ImageSource
+from selection.drawn import Drawn
+from selection.sources import GeneratorSource, ImageSource
+from selection.studio import Studio
 from selection.survey import Photos
+from selection.units import Outcome, Part, Unit
 
 CHUNK = 32
 """Images whose observations are written together: what a kill can cost."""
@@ -43,7 +46,7 @@ class Bench:
 
     run: Run
     label_maps: Sequence[Path]
-    """The label maps to draw, sorted by stem."""
+    """The label maps to draw, in an order in which any first few are a fair sample of all (`selection.label_order`)."""
     judges: Judges
     references: Sequence[Reference]
     """What is known of the photos, for each of the judges' `feature_judges`."""
@@ -51,8 +54,25 @@ class Bench:
     """The photos that images are compared with."""
     formula: Formula
     encoding: Mapping[str, Any]
-    """How images are stored before they are judged: as they are handed in."""
+    """How images are stored before they are judged: as they are handed in, unless a candidate's name says otherwise."""
+    training_set: Path | None = None
+    """Data set in the real layout, for candidates that need it."""
+    stored: Mapping[Candidate, ImageSource] = field(default_factory=dict)
+    """Candidates whose images are there already; all others are drawn."""
     device: str = "cpu"
+
+    @cached_property
+    def studio(self) -> Studio:
+        """Where candidates are drawn."""
+        return Studio(self.run, self.label_maps, self.training_set, self.device)
+
+    def source(self, candidate: Candidate) -> ImageSource:
+        """Where a candidate's images come from."""
+        return self.stored.get(candidate) or GeneratorSource(self.studio, candidate)
+
+    def part(self, unit: Unit) -> Part:
+        """The label maps of a unit."""
+        return unit.part or Part(0, len(self.label_maps))
 
     @cached_property
     def protocol(self) -> dict[str, Any]:
@@ -82,73 +102,53 @@ class Bench:
 
     @cached_property
     def panel(self) -> frozenset[str]:
-        """Stems of the label maps whose images the report shows: evenly spread over the sorted list."""
-        return frozenset(path.stem for path in spread(self.label_maps, PANEL))
+        """Stems of the label maps whose images the report shows: evenly spread over the list in natural order."""
+        return frozenset(path.stem for path in spread(sorted(self.label_maps, key=lambda path: natural_order(path.stem)), PANEL))
 
 
-def measure(bench: Bench, candidate: Candidate, *, source: ImageSource | None = None, progress: Progress = SILENT) -> Measurement:
-    """The numbers of `candidate` on `bench`: from the ledger where it has them, else measured and appended to it.
+def examine(bench: Bench, unit: Unit, *, progress: Progress = SILENT) -> Outcome:
+    """The numbers of a unit, from its images. Writes the observations of each finished chunk, and nothing else.
 
-    `source` says where its images come from (default: the run's checkpoints). The run must be locked by the caller.
+    All of them for all label maps; for a part of these only what a total is made of, with the slopes that tell how biased so few images are.
     """
-    source = source or GeneratorSource(bench.run, candidate, device=bench.device)
-    observations_key, key = keys(bench, source)
-    if found := bench.run.ledger.find(key, candidate=str(candidate)):
-        return found
-    if twin := bench.run.ledger.find(key):
-        # The same content under another name (a checkpoint that was copied): its numbers hold, its line would leave this name out of the ranking.
-        renamed = replace(twin, candidate=str(candidate), seed=candidate.seed, seconds=0.0)
-        bench.run.ledger.append(renamed)
-        return renamed
     started = time.monotonic()
-    observations = observe(bench, source, observations_key, title=str(candidate), progress=progress)
-    numbers = totals(bench, observations)
-    bench.run.influences.write(key, [path.stem for path in bench.label_maps], numbers)
+    source = bench.source(unit.candidate)
+    part = bench.part(unit)
+    observations = observe(bench, source, observations_key(bench, source), part=part, title=str(unit.candidate), progress=progress)
+    numbers = totals(bench, observations, checks=unit.part is None)
+    slopes = {} if unit.part is None else _slopes(bench, observations, numbers)
     estimates = {name: each.estimate for name, each in numbers.items()}
-    measurement = Measurement(
-        key=key,
-        candidate=str(candidate),
-        seed=candidate.seed,
-        images=len(bench.label_maps),
-        metrics={name: each for name, each in estimates.items() if name != "composite"},
-        composite=estimates["composite"],
-        formula=bench.formula.name,
-        protocol=bench.protocol,
-        observations=observations_key,
-        seconds=round(time.monotonic() - started, 3),
-        device=bench.device,
-        versions=versions(),
-    )
-    bench.run.ledger.append(measurement)
-    return measurement
+    return Outcome(unit, Entry(str(unit.candidate), estimates, numbers), slopes, time.monotonic() - started, bench.device)
 
 
-def is_measured(bench: Bench, candidate: Candidate, source: ImageSource | None = None) -> bool:
-    """Whether `measure` would find everything in the ledger."""
-    _, key = keys(bench, source or GeneratorSource(bench.run, candidate, device=bench.device))
-    return bench.run.ledger.find(key) is not None
-
-
-def observe(bench: Bench, source: ImageSource, key: str, *, title: str, progress: Progress = SILENT) -> dict[str, np.ndarray]:
-    """Per-image observations of all label maps, one row an image; chunks that an earlier process finished are read, not drawn again."""
+def observe(
+    bench: Bench, source: ImageSource, key: str, *, title: str, part: Part | None = None, progress: Progress = SILENT
+) -> dict[str, np.ndarray]:
+    """Per-image observations of the label maps of `part` (default: all), one row an image; finished chunks are read, not drawn again."""
+    part = part or Part(0, len(bench.label_maps))
     folder = bench.run.features / key
-    chunks = [bench.label_maps[start : start + CHUNK] for start in range(0, len(bench.label_maps), CHUNK)]
-    found = [_read_chunk(folder / f"{index:04d}.npz", chunk) for index, chunk in enumerate(chunks)]
-    todo = [path for chunk, arrays in zip(chunks, found, strict=True) if arrays is None for path in chunk]
+    # Whole chunks are drawn and kept, whichever part is asked for.
+    numbers = range(part.start // CHUNK, -(-part.stop // CHUNK))
+    chunks = {number: bench.label_maps[number * CHUNK : (number + 1) * CHUNK] for number in numbers}
+    found = {number: _read_chunk(folder / f"{number:04d}.npz", chunk) for number, chunk in chunks.items()}
+    todo = [path for number, chunk in chunks.items() if found[number] is None for path in chunk]
     if todo:
-        with progress.task(f"score {title}", len(bench.label_maps), done=len(bench.label_maps) - len(todo)) as task:
+        total = sum(map(len, chunks.values()))
+        with progress.task(f"score {title}", total, done=total - len(todo)) as task:
             drawn = source.draw(todo)
-            for index, chunk in enumerate(chunks):
-                if found[index] is None:
+            for number, chunk in chunks.items():
+                if found[number] is None:
                     images = []
                     for _ in chunk:
                         images.append(next(drawn))
                         task.advance()
                     observed = _judge_chunk(bench, images)
                     _keep_panel(bench, key, images)
-                    write_arrays(folder / f"{index:04d}.npz", observed)
-                    found[index] = observed
-    return join([{name: array for name, array in arrays.items() if name != "stem"} for arrays in found if arrays is not None])
+                    write_arrays(folder / f"{number:04d}.npz", observed)
+                    found[number] = observed
+    joined = join([{name: array for name, array in arrays.items() if name != "stem"} for arrays in found.values() if arrays is not None])
+    first = numbers.start * CHUNK
+    return {name: array[part.start - first : part.stop - first] for name, array in joined.items()}
 
 
 def look(bench: Bench, images: Sequence[Drawn]) -> dict[str, np.ndarray]:
@@ -157,15 +157,34 @@ def look(bench: Bench, images: Sequence[Drawn]) -> dict[str, np.ndarray]:
     return bench.judges.observe(np.stack([each.pixels for each in images]), np.stack([each.label_map for each in images]), stems)
 
 
-def totals(bench: Bench, observations: Observations) -> dict[str, Measured]:
-    """The metrics and the `composite` of per-image observations, each with every image's influence."""
-    return total_scores(bench.judges, observations, bench.references, bench.formula)
+def totals(bench: Bench, observations: Observations, *, checks: bool = True) -> dict[str, Measured]:
+    """The metrics and the `composite` of per-image observations, each with every image's influence; without the `checks`, what a total is made of."""
+    return total_scores(bench.judges, observations, bench.references, bench.formula, checks=checks)
 
 
-def keys(bench: Bench, source: ImageSource) -> tuple[str, str]:
-    """Key of the per-image observations, which depend on neither reference nor formula, and of the measurement, which does."""
-    observations = hash_value({"source": source.identity, "judges": bench.judges.observing, **bench.drawn})
-    return observations, hash_value({"observations": observations, "protocol": bench.protocol})
+def observations_key(bench: Bench, source: ImageSource) -> str:
+    """Key of the per-image observations, which depend on neither reference nor formula, nor on how many label maps are looked at."""
+    return hash_value({"source": source.identity, "judges": bench.judges.observing, **bench.drawn})
+
+
+def measurement_key(bench: Bench, unit: Unit) -> str:
+    """Key of all that could change a unit's numbers."""
+    part = None if unit.part is None else [unit.part.start, unit.part.stop]
+    observations = observations_key(bench, bench.source(unit.candidate))
+    return hash_value({"observations": observations, "protocol": bench.protocol, "part": part})
+
+
+def _slopes(bench: Bench, observations: Observations, numbers: Mapping[str, Measured]) -> dict[str, float]:
+    """How each number changes with the number of images n, as a slope in 1/n: what the mean over two halves is more than the whole, times n.
+
+    For a mean that is 0; a Fréchet distance has its bias of the order 1/n (Chong & Forsyth 2020, section 3). The noise of the images is the
+    same on both sides, and so drops out.
+    """
+    count = len(next(iter(observations.values())))
+    if count < 4:
+        return {}
+    halves = [totals(bench, {name: rows[first::2] for name, rows in observations.items()}, checks=False) for first in (0, 1)]
+    return {name: count * (sum(half[name].value for half in halves) / 2 - each.value) for name, each in numbers.items()}
 
 
 def _judge_chunk(bench: Bench, images: Sequence[Drawn]) -> dict[str, np.ndarray]:

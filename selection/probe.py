@@ -15,8 +15,8 @@ from apfgan.records import Estimate
 from apfgan.runs import Run
 from apfgan.sampling import drawing, sample
 from selection.evaluation import Evaluation, open_bench
+from selection.finishing import as_submitted
 from selection.measuring import Bench, look, totals
-from selection.sources import as_submitted
 
 IMAGES = 16
 """Label maps of a probe."""

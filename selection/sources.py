@@ -1,7 +1,7 @@
 """Where the images of a candidate come from: a generator of this project, or files that anything made and named after the label maps."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,32 +9,20 @@ from typing import Any, Protocol
 import numpy as np
 
 from apfgan.candidates import Candidate
-from apfgan.checkpoints import load_manifest, load_weights
 from apfgan.config import OutputConfig
 from apfgan.data import load_label_map
 from apfgan.errors import DataError
 from apfgan.files import hash_bytes
 from apfgan.folders import normal_name
 from apfgan.image_sets import CheckedImages, StoredImage
-from apfgan.images import Encoding, decode_jpeg, decode_photo, encode_jpeg, read_label_map, resize_label_map, shown
+from apfgan.images import decode_photo, read_label_map, resize_label_map, shown
 from apfgan.labels import Classes
-from apfgan.runs import Run
-from apfgan.sampling import NOISE_SCHEME, load_painter, sample, to_pixels
+from apfgan.sampling import NOISE_SCHEME, load_painter, sample
 from apfgan.threads import in_threads
-from selection.merging import average
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Drawn:
-    """One image as it is judged."""
-
-    stem: str
-    label_map: np.ndarray
-    """Integer (H, W): the label map it was drawn for."""
-    pixels: np.ndarray
-    """uint8 (H, W, 3)."""
-    encoded: bytes
-    """The bytes that would be submitted, or that are there already; `pixels` is what they decode to."""
+from selection.candidate_weights import candidate_weights, weights_identity
+from selection.drawn import Drawn
+from selection.finishing import as_submitted, encoded, finish_identity, output_of, submitted_encoding
+from selection.studio import Studio
 
 
 class ImageSource(Protocol):
@@ -56,31 +44,29 @@ class ImageSource(Protocol):
 class GeneratorSource:
     """A candidate of a run: checkpoints, merged in memory where there are several."""
 
-    run: Run
+    studio: Studio
     candidate: Candidate
-    device: str = "cpu"
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """Weights by hash and share, noise, and the rounding and encoder that every image passes."""
-        members = zip(self.candidate.members, self.candidate.shares, strict=True)
+        """Weights by hash and share, noise, and what every image passes before it is judged."""
         return {
-            "weights": sorted([load_manifest(self.run, name).sha256, round(share, 6)] for name, share in members),
-            "merge": "mean, BatchNorm averaged",
+            **weights_identity(self.studio, self.candidate),
             "seed": self.candidate.seed,
             "noise": NOISE_SCHEME,
-            "output": asdict(self.run.config.output),
+            **finish_identity(self.studio, self.candidate),
         }
 
     @property
     def encoding(self) -> Mapping[str, Any]:
         """The JPEG settings of the submission."""
-        return submitted_encoding(self.run.config.output)
+        return submitted_encoding(output_of(self.studio, self.candidate))
 
     def draw(self, label_maps: Sequence[Path]) -> Iterator[Drawn]:
         """Images after the JPEG encoder of the submission: what is shipped is what is judged."""
-        for stem, label_map, image in draw_images(self.run, self.candidate, label_maps, device=self.device):
-            yield as_submitted(stem, label_map, image, self.run.config.output)
+        output = output_of(self.studio, self.candidate)
+        for stem, label_map, image in draw_images(self.studio, self.candidate, label_maps):
+            yield as_submitted(stem, label_map, image, output)
 
 
 @dataclass(frozen=True)
@@ -134,33 +120,11 @@ class StoredSource:
         return Drawn(path.stem, label_map, pixels, content) if self.reencode is None else encoded(path.stem, label_map, pixels, self.reencode)
 
 
-def submitted_encoding(output: OutputConfig) -> Mapping[str, Any]:
-    """How the images of a submission are stored, as JSON."""
-    return Encoding("JPEG", output.jpeg_quality, output.jpeg_subsampling).record
-
-
-def as_submitted(stem: str, label_map: np.ndarray, image: np.ndarray, output: OutputConfig) -> Drawn:
-    """An image float32 (3, H, W) in [-1, 1] behind the encoder that every submitted image passes."""
-    return encoded(stem, label_map, to_pixels(image, rounding=output.rounding), output)
-
-
-def encoded(stem: str, label_map: np.ndarray, pixels: np.ndarray, output: OutputConfig) -> Drawn:
-    """An image uint8 (H, W, 3) behind the same encoder."""
-    content = encode_jpeg(pixels, quality=output.jpeg_quality, subsampling=output.jpeg_subsampling)
-    return Drawn(stem, label_map, decode_jpeg(content), content)
-
-
 def draw_images(
-    run: Run, candidate: Candidate, label_maps: Sequence[Path], *, noise: bool = True, device: str = "cpu"
+    studio: Studio, candidate: Candidate, label_maps: Sequence[Path], *, noise: bool = True
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """(stem, label map (H, W), image float32 (3, H, W) in [-1, 1]) of a candidate for each label map, in order."""
-    config = run.config
-    painter = load_painter(candidate_weights(run, candidate), config, origin=f"candidate {candidate} of {run.path}", device=device)
+    config = studio.run.config
+    painter = load_painter(candidate_weights(studio, candidate), config, origin=f"candidate {candidate} of {studio.run.path}", device=studio.device)
     maps = ((path.stem, load_label_map(path, config.data)) for path in label_maps)
-    yield from sample(painter, maps, classes=len(config.data.classes), seed=candidate.seed if noise else None, device=device)
-
-
-def candidate_weights(run: Run, candidate: Candidate) -> dict[str, np.ndarray]:
-    """The weights of a candidate, merged in memory where it has several members."""
-    loaded = [load_weights(run, name) for name in candidate.members]
-    return average(loaded, candidate.shares, names=candidate.members) if candidate.is_merge else loaded[0]
+    yield from sample(painter, maps, classes=len(config.data.classes), seed=candidate.seed if noise else None, device=studio.device)

@@ -12,12 +12,13 @@ from apfgan.candidates import Candidate
 from apfgan.data import load_label_map
 from apfgan.errors import DataError, EnvironmentProblem
 from apfgan.files import hash_file, write_durably
+from apfgan.folders import natural_order
 from apfgan.images import decode_jpeg
 from apfgan.progress import SILENT, Progress
 from apfgan.records import Estimate
 from metrics.scorer import join
+from selection.drawn import Drawn
 from selection.measuring import CHUNK, Bench, look, totals
-from selection.sources import Drawn, GeneratorSource
 
 TOLERANCE = 1e-3
 """Largest difference between the score of the zip's bytes and the ledger's: batches of another size may round a few pixels differently."""
@@ -39,11 +40,12 @@ def submit(bench: Bench, candidate: Candidate, path: Path, *, expected: Estimate
 
     `expected` is the composite that the ledger holds for the candidate; a zip that scores otherwise is an error, not a surprise later.
     """
-    source = GeneratorSource(bench.run, candidate, device=bench.device)
+    source = bench.source(candidate)
+    label_maps = sorted(bench.label_maps, key=lambda path: natural_order(path.stem))
     with progress.task(f"draw {candidate}", len(bench.label_maps)) as task:
 
         def entries() -> Iterator[tuple[str, bytes]]:
-            for image in source.draw(bench.label_maps):
+            for image in source.draw(label_maps):
                 yield f"{image.stem}.jpg", image.encoded
                 task.advance()
 

@@ -46,6 +46,8 @@ class Outcome:
     """Of a part, by metric: how the value changes with the number of images n, as a slope in 1/n. 0 where a metric has no bias."""
     seconds: float = 0.0
     """What it cost, when it was measured."""
+    device: str = "cpu"
+    """Where it was measured."""
 
 
 Outcomes = Mapping[Unit, Outcome]
@@ -61,6 +63,10 @@ class Measure(Protocol):
     @property
     def images(self) -> int:
         """How many label maps there are in all."""
+
+    @property
+    def parallel(self) -> int:
+        """How many units are measured at a time."""
 
     def __call__(self, units: Sequence[Unit]) -> Outcomes:
         """What comes of these units, each asked for once; one that failed is missing."""
