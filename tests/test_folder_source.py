@@ -17,6 +17,7 @@ from apfgan.images import encode_jpeg, encode_png
 from apfgan.labels import Classes
 from apfgan.runs import Run
 from selection.sources import GeneratorSource, ImageSource, StoredSource
+from selection.studio import Studio
 
 CLASSES = Classes.numbered(182, ignore=255)
 SIZE = (33, 50)
@@ -113,7 +114,7 @@ def test_a_submission_of_this_project_is_stored_as_its_generator_stores(tmp_path
         photo = np.random.default_rng(index).integers(0, 256, (96, 128, 3), dtype=np.uint8)
         content = encode_jpeg(photo, quality=output.jpeg_quality, subsampling=output.jpeg_subsampling)
         (tmp_path / "results" / f"{index}.jpg").write_bytes(content)
-    assert stored(tmp_path / "results").encoding == GeneratorSource(run, Candidate(("1",))).encoding
+    assert stored(tmp_path / "results").encoding == GeneratorSource(Studio(run, ()), Candidate(("1",))).encoding
     assert stored(make_images(tmp_path / "others")).encoding == {"format": "PNG"}
 
 

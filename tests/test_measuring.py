@@ -16,17 +16,21 @@ from apfgan.data import find_label_maps
 from apfgan.errors import EnvironmentProblem, WeightsError
 from apfgan.images import encode_png
 from apfgan.networks import build_painter
-from apfgan.records import Estimate
+from apfgan.records import Estimate, Measurement
 from apfgan.runs import Run
 from metrics.composite import FORMULAS
+from metrics.frechet import frechet_distance
 from metrics.judges import Judges
 from metrics.reference import Reference
 from selection import measuring
-from selection.measuring import Bench, is_measured, measure
+from selection.drawn import Drawn
+from selection.examining import Examiner
+from selection.measuring import Bench, examine, observations_key, observe
 from selection.merge_search import combinations_of_best
-from selection.sources import Drawn, GeneratorSource
+from selection.sources import GeneratorSource
 from selection.submission import submit
 from selection.survey import Photos
+from selection.units import Part, Unit
 
 PICO = Config(
     data=DataConfig(classes=("sky", "sea", "land"), width=32, height=24, load_width=32),
@@ -97,6 +101,10 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring, "CHUNK", 4)
 
 
+def measure(bench: Bench, candidate: Candidate) -> Measurement:
+    return Examiner(bench).measure(candidate)
+
+
 def asked(bench: Bench) -> list[int]:
     judge = bench.judges.mask
     assert isinstance(judge, ColourJudge)
@@ -105,10 +113,10 @@ def asked(bench: Bench) -> list[int]:
 
 def test_a_second_measurement_computes_nothing(bench):
     candidate = Candidate(("1",))
-    assert not is_measured(bench, candidate)
+    assert not Examiner(bench).is_known(Unit(candidate))
     first = measure(bench, candidate)
     assert asked(bench) == [4, 4, 2] and first.images == 10
-    assert is_measured(bench, candidate)
+    assert Examiner(bench).is_known(Unit(candidate))
     assert measure(bench, candidate) == first
     assert asked(bench) == [4, 4, 2]
     assert len(bench.run.ledger.read()) == 1
@@ -127,7 +135,7 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_numbers(bench, monkeypatch)
 
     candidate = Candidate(("1",))
     with pytest.raises(Killed):
-        measure(bench, candidate, source=DiesAt(bench.run, candidate))
+        measure(replace(bench, stored={candidate: DiesAt(bench.studio, candidate)}), candidate)
     assert asked(bench) == [4] and bench.run.ledger.read() == []
     resumed = measure(bench, candidate)
     assert asked(bench) == [4, 4, 2]  # the finished chunk was not judged again
@@ -198,15 +206,15 @@ def test_seeds_change_the_image_once_the_noise_speaks(bench):
     arrays = loud_weights(0)
     assert any("noise" in name for name in arrays)
     save_checkpoint(bench.run, "5", {name: np.full_like(array, 0.5) if "noise" in name else array for name, array in arrays.items()}, epoch=5)
-    silent = [next(GeneratorSource(bench.run, Candidate(("0",), seed=seed)).draw(bench.label_maps[:1])).encoded for seed in (0, 1)]
+    silent = [next(GeneratorSource(bench.studio, Candidate(("0",), seed=seed)).draw(bench.label_maps[:1])).encoded for seed in (0, 1)]
     assert silent[0] == silent[1]
-    drawn = {seed: next(GeneratorSource(bench.run, Candidate(("5",), seed=seed)).draw(bench.label_maps[:1])).encoded for seed in (0, 1)}
+    drawn = {seed: next(GeneratorSource(bench.studio, Candidate(("5",), seed=seed)).draw(bench.label_maps[:1])).encoded for seed in (0, 1)}
     assert drawn[0] != drawn[1]
-    assert drawn[0] == next(GeneratorSource(bench.run, Candidate(("5",))).draw(bench.label_maps[:1])).encoded
+    assert drawn[0] == next(GeneratorSource(bench.studio, Candidate(("5",))).draw(bench.label_maps[:1])).encoded
 
 
 def test_an_image_does_not_depend_on_its_neighbours(bench):
-    source = GeneratorSource(bench.run, Candidate(("1",)))
+    source = GeneratorSource(bench.studio, Candidate(("1",)))
     together = {each.stem: each.pixels.astype(int) for each in source.draw(bench.label_maps)}
     for path in reversed(bench.label_maps[:3]):
         alone: Drawn = next(source.draw([path]))
@@ -255,7 +263,7 @@ def test_the_submission_is_flat_whole_and_scores_as_measured(bench, tmp_path):
         assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
         first = archive.read("map 0.jpg")
     assert done.composite.value == pytest.approx(expected.composite.value, abs=1e-9)
-    assert first == next(GeneratorSource(bench.run, Candidate(("1",))).draw(bench.label_maps[:1])).encoded
+    assert first == next(GeneratorSource(bench.studio, Candidate(("1",))).draw(bench.label_maps[:1])).encoded
     assert submit(bench, Candidate(("1",)), tmp_path / "again.zip").sha256 == done.sha256
 
 
@@ -268,5 +276,64 @@ def test_the_panel_is_kept_as_judged(bench):
     found = measure(bench, Candidate(("1",)))
     kept = {path.stem: path.read_bytes() for path in (bench.run.samples / found.observations).iterdir()}
     assert kept.keys() == bench.panel and len(kept) == 8
-    drawn = {each.stem: each.encoded for each in GeneratorSource(bench.run, Candidate(("1",))).draw(bench.label_maps)}
+    drawn = {each.stem: each.encoded for each in GeneratorSource(bench.studio, Candidate(("1",))).draw(bench.label_maps)}
     assert all(drawn[stem] == content for stem, content in kept.items())
+
+
+def test_a_part_is_drawn_once_and_the_whole_draws_the_rest(bench):
+    examiner, candidate = Examiner(bench), Candidate(("1",))
+    part = Unit(candidate, Part(0, 8))
+    outcome = examiner([part])[part]
+    assert asked(bench) == [4, 4] and len(outcome.entry.measured["composite"].influence) == 8
+    whole = examiner([Unit(candidate)])[Unit(candidate)]
+    assert asked(bench) == [4, 4, 2] and len(whole.entry.measured["composite"].influence) == 10
+    first, second = bench.run.ledger.read()
+    assert (first.part, first.images, second.part, second.images) == ((0, 8), 8, None, 10)
+    assert first.key != second.key and first.observations == second.observations
+    fresh = examine(replace(bench, run=copy_of(bench.run)), Unit(candidate))
+    assert fresh.entry.metrics == whole.entry.metrics
+    asked(bench).clear()
+    later = Unit(candidate, Part(3, 9))  # within chunks, and behind the first
+    assert Examiner(bench)([later])[later].entry.metrics["aesthetic"].value == pytest.approx(aesthetics(bench, candidate)[3:9].mean())
+    assert asked(bench) == []
+
+
+def aesthetics(bench: Bench, candidate: Candidate) -> np.ndarray:
+    source = bench.source(candidate)
+    return observe(bench, source, observations_key(bench, source), title="")["aesthetic"]
+
+
+def test_slopes_are_those_of_the_definition(bench):
+    part = Unit(Candidate(("2",)), Part(0, 8))
+    outcome = examine(bench, part)
+    source = bench.source(part.candidate)
+    seen = observe(bench, source, observations_key(bench, source), title="")["features"][:8]
+    gaussian = bench.references[0].gaussian
+    halves = [frechet_distance(seen[start::2], gaussian) for start in (0, 1)]
+    assert outcome.slopes["fd-colours"] == pytest.approx(8 * (sum(halves) / 2 - frechet_distance(seen, gaussian)))
+    assert outcome.slopes["fd-colours"] > 0
+    for linear in ("aesthetic",):
+        assert outcome.slopes[linear] == pytest.approx(0, abs=1e-9)
+    assert not {"kid", "mean_iou"} & outcome.entry.metrics.keys()  # checks decide nothing, and cost much
+
+
+def test_what_cannot_be_measured_stops_nobody_else(bench):
+    path = bench.run.checkpoint_path("1")
+    path.write_bytes(path.read_bytes()[:-1])
+    examiner = Examiner(bench)
+    found = examiner([Unit(Candidate((name,))) for name in ("0", "1", "2")])
+    assert [str(each.candidate) for each in found] == ["0", "2"]
+    assert [each.candidate for each in bench.run.ledger.read()] == ["0", "2"]
+    with pytest.raises(WeightsError, match=r"SHA-256 differs(.|\n)*Not measured: 1"):
+        examiner.raise_failures()
+
+
+def test_lost_influences_are_made_again_from_what_was_observed(bench):
+    unit = Unit(Candidate(("1",)))
+    first = Examiner(bench)([unit])[unit]
+    asked(bench).clear()
+    (lost,) = bench.run.influences.folder.glob("*.npz")
+    lost.unlink()
+    again = Examiner(bench)([unit])[unit]
+    np.testing.assert_array_equal(again.entry.measured["composite"].influence, first.entry.measured["composite"].influence)
+    assert asked(bench) == [] and lost.exists() and len(bench.run.ledger.read()) == 1

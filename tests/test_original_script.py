@@ -19,7 +19,9 @@ from apfgan.original import config_for, read_painter, save_original
 from apfgan.runs import Run
 from apfgan.sampling import load_painter, to_pixels
 from apfgan.single_class import Replacement, paste_photo, plan_replacements
-from selection.sources import candidate_weights, draw_images
+from selection.candidate_weights import candidate_weights
+from selection.sources import draw_images
+from selection.studio import Studio
 
 GOLDENS = Path(__file__).parents[2] / "shared" / "goldens" / "A"
 RECORDED = GOLDENS / "e2e"
@@ -59,13 +61,14 @@ def run(tmp_path_factory) -> Run:
 def drawn(run: Run, data: Path) -> dict[str, np.ndarray]:
     """What our networks draw for the label maps of which something drawn is to be seen."""
     paths = [path for path in find_label_maps(data / "test" / "labels") if path.stem != "t10"]
-    return {stem: to_pixels(image, rounding=run.config.output.rounding) for stem, _, image in draw_images(run, CANDIDATE, paths, noise=False)}
+    drawn = draw_images(Studio(run, paths), CANDIDATE, paths, noise=False)
+    return {stem: to_pixels(image, rounding=run.config.output.rounding) for stem, _, image in drawn}
 
 
 @pytest.fixture(scope="module")
 def given_z(run: Run, data: Path) -> dict[str, np.ndarray]:
     """The same behind the encoder's output that was recorded."""
-    painter = load_painter(candidate_weights(run, CANDIDATE), run.config, origin="the recording")
+    painter = load_painter(candidate_weights(Studio(run, ()), CANDIDATE), run.config, origin="the recording")
 
     def draw() -> Iterator[tuple[str, np.ndarray]]:
         for stem in ("t1", "t3"):

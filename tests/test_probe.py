@@ -24,7 +24,8 @@ from metrics.judges import Judges
 from metrics.reference import Reference
 from selection import evaluation
 from selection.evaluation import Evaluation, open_bench
-from selection.measuring import Bench, measure
+from selection.examining import Examiner
+from selection.measuring import Bench
 from selection.probe import IMAGES, Probe, open_probe
 from selection.survey import Photos
 
@@ -102,7 +103,7 @@ def test_a_probe_of_all_maps_is_what_score_measures(bench: Bench) -> None:
     estimate = Probe(bench)(painter)
     assert files(bench.run.path) == before, "a probe leaves nothing behind"
     save_checkpoint(bench.run, "1", state_arrays(painter), epoch=1)
-    assert measure(bench, Candidate(("1",))).composite == estimate
+    assert Examiner(bench).measure(Candidate(("1",))).composite == estimate
     assert estimate.error is not None and estimate.error > 0
 
 

@@ -13,6 +13,7 @@ from apfgan.runs import Run
 from apfgan.sampling import to_pixels
 from selection.generating import generate_images
 from selection.sources import GeneratorSource
+from selection.studio import Studio
 
 
 def test_pixels_are_rounded_and_clipped():
@@ -44,12 +45,12 @@ def test_rounding_reaches_what_is_judged_and_handed_in(tmp_path):
         )
         run = Run.create(tmp_path / rounding, config)
         save_checkpoint(run, "1", state_arrays(build_painter(config, seed=0)), epoch=1)
-        source = GeneratorSource(run, candidate)
+        source = GeneratorSource(Studio(run, ()), candidate)
         identities.append(source.identity)
         (image,) = source.draw([tmp_path / "map.png"])
-        generate_images(run, candidate, [tmp_path / "map.png"], tmp_path / rounding)
+        generate_images(Studio(run, [tmp_path / "map.png"]), candidate, tmp_path / rounding)
         assert (tmp_path / rounding / "map.jpg").read_bytes() == image.encoded
-        generate_images(run, candidate, [tmp_path / "map.png"], tmp_path / rounding, form="png")
+        generate_images(Studio(run, [tmp_path / "map.png"]), candidate, tmp_path / rounding, form="png")
         drawn[rounding] = np.asarray(Image.open(tmp_path / rounding / "map.png")).astype(int)
     assert set(np.unique(drawn["nearest"] - drawn["down"])) == {0, 1}
     assert identities[0] != identities[1]
