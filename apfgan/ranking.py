@@ -4,11 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
 from apfgan.candidates import Candidate
+from apfgan.contest import JointEstimate, distinct, draw_errors, optimism, pareto_front, probability_best, probability_pareto
 from apfgan.errors import UsageError
 from apfgan.files import hash_value
 from apfgan.measured import Measured
-from apfgan.noise import QUANTILE, difference, told_apart
+from apfgan.noise import QUANTILE, difference
 from apfgan.records import DISTANCE_CLIP, Estimate, Measurement
 from apfgan.runs import Influences
 
@@ -49,8 +52,15 @@ class Place:
     entry: Entry
     value: Estimate
     """The number that decides."""
-    tied: bool
-    """Not told apart from the best by its standard errors (`apfgan.noise`)."""
+    apart: frozenset[int]
+    """The places that it is told apart from by the noise (`apfgan.contest.distinct`): those before it are better, those behind it worse."""
+    rank_interval: tuple[int, int] | None
+    """The best and the last place that the noise leaves possible; None where an error is unknown."""
+
+    @property
+    def tied(self) -> bool:
+        """Not told apart from the best; true of the best itself. Where errors are unknown, only equals are tied."""
+        return 1 not in self.apart
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -59,6 +69,32 @@ class Place:
             return None
         half = QUANTILE * self.value.error
         return self.value.value - half, self.value.value + half
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the noise leaves open of one place."""
+
+    probability_best: float | None
+    """Of being truly the best by the deciding number; None where an error is unknown."""
+    pareto: bool | None
+    """No other candidate is at least as good in all that the total is made of, and beyond the noise better in one (`apfgan.contest.pareto_front`).
+    None where only one such number was measured."""
+    probability_pareto: float | None
+    """Of no other candidate being truly at least as good in all of it, and better in one; None where an error is unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """A ranking as seen from other label maps."""
+
+    standings: tuple[Standing, ...]
+    """One for each place."""
+    tried: int
+    """How many candidates the best was chosen from."""
+    expected: Estimate | None
+    """What the best may be expected to reach on other label maps: its number less what it owes to having been chosen
+    (`apfgan.contest.optimism`), with its standard error. None where an error is unknown."""
 
 
 def rank(entries: Sequence[Entry], *, by: str = "composite") -> list[Place]:
@@ -75,7 +111,35 @@ def rank(entries: Sequence[Entry], *, by: str = "composite") -> list[Place]:
         return (-sign * entry.metrics[by].value, -(accuracy.value if accuracy else 0.0), -_latest_epoch(entry.name))
 
     ordered = sorted(entries, key=order)
-    return [Place(place, entry, entry.metrics[by], not told_apart(gap(entry, ordered[0], by=by))) for place, entry in enumerate(ordered, start=1)]
+    known = all(entry.metrics[by].error is not None for entry in ordered)
+    places = []
+    for place, (entry, others) in enumerate(zip(ordered, distinct(_joint(ordered, by)) if ordered else [], strict=True), start=1):
+        apart = frozenset(int(index) + 1 for index in np.flatnonzero(others))
+        better_ones = sum(other < place for other in apart)
+        interval = (1 + better_ones, len(ordered) - (len(apart) - better_ones)) if known else None
+        places.append(Place(place, entry, entry.metrics[by], apart, interval))
+    return places
+
+
+def foresee(places: Sequence[Place], *, by: str = "composite") -> Outlook:
+    """What to expect of a ranking by metric `by`, of at least one place, on other label maps; the same ranking gives the same numbers."""
+    entries = [place.entry for place in places]
+    parts = [name for name in parts_of(entries[0].metrics) if all(name in entry.metrics for entry in entries)]
+    known = {name: all(entry.metrics[name].error is not None for entry in entries) for name in (by, *parts)}
+    deciding, *scores = joints = [_joint(entries, name) for name in (by, *parts)]
+    errors = draw_errors(joints)
+    best, expected = places[0].value, None
+    chances: Sequence[float | None] = [None] * len(entries)
+    if known[by]:
+        chances = probability_best(deciding.values, errors[0]).tolist()
+        expected = Estimate(best.value - better(by) * optimism(deciding.values, errors[0]), best.error)
+    front: Sequence[bool | None] = [None] * len(entries)
+    front_chances: Sequence[float | None] = [None] * len(entries)
+    if len(scores) > 1:
+        front = pareto_front(scores).tolist()
+        if all(known[name] for name in parts):
+            front_chances = probability_pareto(np.stack([joint.values for joint in scores]), errors[1:]).tolist()
+    return Outlook(tuple(map(Standing, chances, front, front_chances)), len(entries), expected)
 
 
 def gap(one: Entry, other: Entry, *, by: str = "composite") -> Estimate:
@@ -103,7 +167,7 @@ def better(metric: str) -> int:
 def rank_measurements(measurements: Sequence[Measurement], *, by: str = "composite", influences: Influences | None = None) -> list[Place]:
     """The latest measurement of each candidate, in order. All must be comparable (`comparable`).
 
-    With `influences`, ties are told by paired differences.
+    With `influences`, candidates are told apart by paired differences.
     """
     latest = {each.candidate: each for each in measurements}
     entries = [
@@ -138,14 +202,25 @@ def clipping_note(measured: Sequence[Mapping[str, Estimate]]) -> str | None:
     return "; ".join(notes) or None
 
 
+def variant_notes(names: Iterable[str]) -> list[str]:
+    """What to tell a reader of candidates with these names whose images are not only drawn by other weights or with another seed."""
+    found = [candidate for name in names if (candidate := _candidate(name))]
+    notes = []
+    if any(each.photos for each in found):
+        notes.append("~photos: training photos stand in for drawings of a single class")
+    if any(each.jpeg for each in found):
+        notes.append("~q: these images pass another JPEG encoder than those of the others")
+    return notes
+
+
 def comparable(measurements: Sequence[Measurement], *, protocol: str | None = None) -> list[Measurement]:
     """Those that may be compared: of the given protocol where any is, else of the protocol of the last one.
 
-    Numbers of different protocols, label maps or formulas are never put in one ranking.
+    Numbers of different protocols, label maps or formulas are never put in one ranking, and none of a part of the label maps.
     """
-    known = [protocol_of(each) for each in measurements]
-    chosen = protocol if protocol in known else next(reversed(known), None)
-    return [each for each, its in zip(measurements, known, strict=True) if its == chosen]
+    whole = {index: protocol_of(each) for index, each in enumerate(measurements) if each.part is None}
+    chosen = protocol if protocol in whole.values() else next(reversed(whole.values()), None)
+    return [measurements[index] for index, its in whole.items() if its == chosen]
 
 
 def protocol_id(protocol: Mapping[str, Any], *, formula: str, images: int) -> str:
@@ -158,14 +233,24 @@ def protocol_of(measurement: Measurement) -> str:
     return protocol_id(measurement.protocol, formula=measurement.formula, images=measurement.images)
 
 
+def _joint(entries: Sequence[Entry], metric: str) -> JointEstimate:
+    """A metric of all entries, which all have it: with each image's influence as far as that is known."""
+    return JointEstimate.of([entry.measured.get(metric, entry.metrics[metric]) for entry in entries], sign=better(metric))
+
+
 def _family(metric: str) -> str:
     return metric.partition("-")[0]
 
 
 def _latest_epoch(name: str) -> int:
     """The largest epoch that a candidate is made of; -1 where none is."""
+    candidate = _candidate(name)
+    return max((int(member) for member in candidate.members if member.isdigit()), default=-1) if candidate else -1
+
+
+def _candidate(name: str) -> Candidate | None:
+    """The candidate of that name; None for what was measured elsewhere and is called as it likes."""
     try:
-        members = Candidate.parse(name).members
+        return Candidate.parse(name)
     except UsageError:
-        return -1
-    return max((int(member) for member in members if member.isdigit()), default=-1)
+        return None

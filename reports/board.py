@@ -13,8 +13,8 @@ from typing import Any
 from apfgan.candidates import Candidate
 from apfgan.config import Config
 from apfgan.errors import UsageError
-from apfgan.noise import expected_maximum, probability_positive, told_apart
-from apfgan.ranking import Entry, comparable, gap, parts_of, protocol_of, rank_measurements
+from apfgan.noise import expected_maximum, probability_positive
+from apfgan.ranking import Entry, Outlook, Place, Standing, comparable, foresee, gap, parts_of, protocol_of, rank_measurements
 from apfgan.records import Anchors, Estimate, Measurement
 from apfgan.runs import Run
 
@@ -28,12 +28,22 @@ _METRIC_TITLES = {"mask_accuracy": "mask accuracy", "mean_iou": "mean IoU", "fid
 class Row:
     """One measured candidate in its place."""
 
-    rank: int
-    entry: Entry = field(hash=False)
-    """Its numbers, with each image's influence on them where that is known."""
+    place: Place = field(hash=False)
+    standing: Standing = field(hash=False)
+    """What the noise leaves open of its place."""
     measurement: Measurement = field(hash=False)
     candidate: Candidate | None
     """None: a name outside the grammar (images of another generator)."""
+
+    @property
+    def rank(self) -> int:
+        """Its place, from 1."""
+        return self.place.place
+
+    @property
+    def entry(self) -> Entry:
+        """Its numbers, with each image's influence on them where that is known."""
+        return self.place.entry
 
     @property
     def name(self) -> str:
@@ -41,19 +51,19 @@ class Row:
         return self.measurement.candidate
 
     @property
-    def base(self) -> str:
-        """The name without the seed: what shares its weights."""
-        return self.candidate.base if self.candidate else self.name
+    def unseeded(self) -> str:
+        """The name without the seed: what differs by chance alone."""
+        return self.candidate.unseeded if self.candidate else self.name
 
     @property
     def kind(self) -> str:
-        """`epoch`, `merge`, or `other` for what has neither."""
+        """`epoch`, `merge`, `variant`, or `other` (`kind_of`)."""
         return kind_of(self.candidate)
 
     @property
     def epoch(self) -> int | None:
-        """Its epoch, where it is one."""
-        return int(self.base) if self.kind == "epoch" else None
+        """Its epoch, where it is one and no variant."""
+        return int(self.unseeded) if self.kind == "epoch" else None
 
     @property
     def seed(self) -> int:
@@ -80,8 +90,8 @@ class Comparison:
 
     @property
     def tied(self) -> bool:
-        """The difference lies within its 95 % noise; where that is unknown, only equal scores are tied."""
-        return not told_apart(self.gap)
+        """The noise does not tell them apart, by the one rule for all pairs of the board; where it is unknown, only equal scores are tied."""
+        return self.other.rank not in self.row.place.apart
 
     @property
     def probability(self) -> float | None:
@@ -102,9 +112,10 @@ class Merge:
 
 @dataclass(frozen=True)
 class SeedGroup:
-    """The seeds tried for one set of weights, best first, and what choosing among them is worth."""
+    """The seeds tried for one candidate, best first, and what choosing among them is worth."""
 
-    base: str
+    name: str
+    """The candidate's, without a seed."""
     rows: tuple[Row, ...]
 
     @property
@@ -152,6 +163,8 @@ class Board:
     rows: tuple[Row, ...]
     """The latest measurement of each candidate, as far as it may be compared with the last one measured; best first."""
     excluded: tuple[Excluded, ...]
+    outlook: Outlook | None = None
+    """What to expect of `rows` on other label maps; None when nothing was measured."""
     anchors: Anchors | None = None
     """What real photos score under the protocol behind `rows`."""
 
@@ -164,6 +177,12 @@ class Board:
     def formula(self) -> str:
         """Name of the composite's formula behind `rows`."""
         return self.rows[0].measurement.formula if self.rows else ""
+
+    @property
+    def closeness(self) -> float | None:
+        """Weight of (100 - distance) / 100 in the formula, which multiplies the mask accuracy; None where the protocol does not name it."""
+        formula = self.protocol.get("formula")
+        return formula.get("closeness") if isinstance(formula, Mapping) else None
 
     @property
     def best(self) -> Row | None:
@@ -183,7 +202,7 @@ class Board:
     @property
     def epochs(self) -> tuple[Row, ...]:
         """Trained epochs with the standard seed, in order; the untrained generator is not among them."""
-        found = [row for row in self.rows if row.epoch is not None and row.seed == 0 and row.base != UNTRAINED]
+        found = [row for row in self.rows if row.epoch is not None and row.seed == 0 and row.name != UNTRAINED]
         return tuple(sorted(found, key=lambda row: row.epoch or 0))
 
     @property
@@ -199,7 +218,7 @@ class Board:
     @property
     def tied(self) -> tuple[Row, ...]:
         """Rows behind the best that the noise does not tell from it."""
-        return tuple(row for row in self.rows[1:] if Comparison(self.rows[0], row).tied)
+        return tuple(row for row in self.rows[1:] if row.place.tied)
 
     @property
     def clear(self) -> bool:
@@ -212,26 +231,32 @@ class Board:
         first_seed: dict[str, Row] = {}
         for row in sorted(self.rows, key=lambda row: row.seed):
             if row.kind == "merge":
-                first_seed.setdefault(row.base, row)
+                first_seed.setdefault(row.unseeded, row)
         return tuple(self._merge(row) for row in sorted(first_seed.values(), key=lambda row: row.rank))
 
     @cached_property
     def seeds(self) -> tuple[SeedGroup, ...]:
-        """Weights that were drawn with more than one seed, best first."""
+        """Candidates that were drawn with more than one seed, best first."""
         groups: dict[str, list[Row]] = defaultdict(list)
         for row in self.rows:
-            groups[row.base].append(row)
-        return tuple(SeedGroup(base, tuple(rows)) for base, rows in groups.items() if len(rows) > 1)
+            groups[row.unseeded].append(row)
+        return tuple(SeedGroup(name, tuple(rows)) for name, rows in groups.items() if len(rows) > 1)
 
     @property
     def bridge(self) -> tuple[Row, ...]:
-        """How the score came about: last epoch, best epoch, then the best candidate's weights and its seed, as far as each is a step."""
+        """How the score came about: last epoch, best epoch, then the best candidate's mean, variant and seed, as far as each is a step."""
         best = self.best
-        if best is None or best.kind == "other":
+        if best is None or best.candidate is None or best.kind == "other":
             return ()
-        plain = min((row for row in self.rows if row.base == best.base), key=lambda row: row.seed)
-        steps = (self.last_epoch, min(self.epochs, key=lambda row: row.rank, default=None), plain, best)
+        names = (best.candidate.mean, best.unseeded)
+        first_seeds = [min((row for row in self.rows if row.unseeded == name), key=lambda row: row.seed, default=None) for name in names]
+        steps = (self.last_epoch, min(self.epochs, key=lambda row: row.rank, default=None), *first_seeds, best)
         return tuple(dict.fromkeys(row for row in steps if row is not None))
+
+    @cached_property
+    def partial(self) -> int:
+        """How many measurements are of a part of the label maps, as races and searches make them to see who may be dropped."""
+        return sum(each.part is not None for each in self.measurements)
 
     @property
     def embedded(self) -> bool:
@@ -283,8 +308,11 @@ def read_board(run: Run) -> Board:
     measurements = run.ledger.read()
     groups: dict[str, list[Measurement]] = defaultdict(list)
     for measurement in measurements:
-        groups[protocol_of(measurement)].append(measurement)
+        if measurement.part is None:
+            groups[protocol_of(measurement)].append(measurement)
     current = comparable(measurements, protocol=run.current_protocol)
+    places = rank_measurements(current, influences=run.influences)
+    outlook = foresee(places) if places else None
     return Board(
         run_name=run.path.resolve().name,
         run_path=str(run.path),
@@ -292,8 +320,8 @@ def read_board(run: Run) -> Board:
         checkpoints=tuple(run.checkpoint_names()),
         measurements=tuple(measurements),
         rows=tuple(
-            Row(rank=place.place, entry=place.entry, measurement=place.entry.measurement, candidate=parse_candidate(place.entry.name))
-            for place in rank_measurements(current, influences=run.influences)
+            Row(place=place, standing=standing, measurement=place.entry.measurement, candidate=parse_candidate(place.entry.name))
+            for place, standing in zip(places, outlook.standings if outlook else (), strict=True)
             if place.entry.measurement is not None
         ),
         excluded=tuple(
@@ -301,6 +329,7 @@ def read_board(run: Run) -> Board:
             for key, group in groups.items()
             if key != protocol_of(current[-1])
         ),
+        outlook=outlook,
         anchors=run.read_anchors(protocol_of(current[-1])) if current else None,
     )
 
@@ -315,12 +344,16 @@ def parse_candidate(name: str) -> Candidate | None:
 
 
 def kind_of(candidate: Candidate | None) -> str:
-    """`epoch`, `merge`, or `other` for a named checkpoint and for what is not made of checkpoints."""
+    """`epoch`, `merge`, `variant` for one of these to which more is done (`299~photos`), or `other` for a named checkpoint and for what is not made
+    of checkpoints.
+    """
     if candidate is None:
         return "other"
+    if not candidate.is_plain:
+        return "variant"
     if candidate.is_merge:
         return "merge"
-    return "epoch" if candidate.base.isdigit() else "other"
+    return "epoch" if candidate.mean.isdigit() else "other"
 
 
 def metric_title(name: str) -> str:

@@ -90,14 +90,14 @@ def read_gallery(run: Run, board: Board, observed: Mapping[str, Observations], *
 
 
 def _candidates(board: Board) -> list[Column]:
-    """The foremost rows, each set of weights once; then the last epoch and the untrained generator, if they are not among them."""
+    """The foremost rows, each once whatever its seeds; then the last epoch and the untrained generator, if they are not among them."""
     columns: dict[str, Column] = {}
     for row in board.rows:
-        if len(columns) < FOREMOST and row.base != UNTRAINED and row.base not in columns:
-            columns[row.base] = Column(title=row.name, note="best" if row.rank == 1 else f"rank {row.rank}", row=row)
+        if len(columns) < FOREMOST and row.unseeded != UNTRAINED and row.unseeded not in columns:
+            columns[row.unseeded] = Column(title=row.name, note="best" if row.rank == 1 else f"rank {row.rank}", row=row)
     for landmark, note in ((board.last_epoch, "last epoch"), (board.untrained, "untrained")):
-        if landmark is not None and landmark.base not in columns:
-            columns[landmark.base] = Column(title=landmark.name, note=note, row=landmark)
+        if landmark is not None and landmark.unseeded not in columns:
+            columns[landmark.unseeded] = Column(title=landmark.name, note=note, row=landmark)
     return list(columns.values())
 
 

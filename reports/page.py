@@ -6,7 +6,7 @@ import json
 import math
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from apfgan.errors import DataError
 from apfgan.files import hash_file, write_json, write_text
 from apfgan.labels import Classes
 from apfgan.noise import QUANTILE, expected_maximum
-from apfgan.ranking import better, clipping_note, protocol_of
+from apfgan.ranking import better, clipping_note, protocol_of, variant_notes
 from apfgan.records import Estimate
 from apfgan.runs import Run, versions
 from reports.board import (
@@ -32,8 +32,9 @@ from reports.board import (
 )
 from reports.gallery import read_gallery
 from reports.observations import Observations, read_observations
-from reports.plots import MOST_MERGES, Curve, draw_plots, loss_curves, score_curves, write_plots
+from reports.plots import MOST_MERGES, Curve, draw_plots, loss_curves, score_curves, tradeoffs, write_plots
 from reports.tables import write_tables
+from reports.terminal import chance_text
 
 REPORT_SCHEMA = 1
 """Version of `report.json`."""
@@ -132,7 +133,13 @@ def _render(
     )
     shown = Format.of(board)
     environment.filters.update(
-        number=shown.number, signed=shown.signed, margin=shown.margin, percent=_percent, bytes=_size, metric_title=metric_title
+        number=shown.number,
+        signed=shown.signed,
+        margin=shown.margin,
+        percent=_percent,
+        bytes=_size,
+        metric_title=metric_title,
+        chance=chance_text,
     )
     classes = _class_rows(board, observed)
     return environment.get_template("page.html.j2").render(
@@ -154,6 +161,7 @@ def _render(
             name: [(plot, Markup(plot.svg)) for plot in plots]  # our own drawing, with every text escaped by the XML writer
             for name, plots in draw_plots(board, losses).items()
         },
+        tradeoffs=tradeoffs(board),
         score_curves=score_curves(board),
         loss_curves=losses,
         gallery=read_gallery(run, board, observed),
@@ -202,11 +210,17 @@ def _notes(board: Board) -> tuple[str, ...]:
             f"{group.count} measurement{_s(group.count)} under another protocol ({group.protocol_id}) {'are' if group.count > 1 else 'is'} left out "
             f"of the ranking: {fields} differ{'s' if len(group.differing) == 1 else ''}, so the numbers cannot be compared. scores.csv has them."
         )
-    repeated = len(board.measurements) - len(board.rows) - sum(group.count for group in board.excluded)
+    if board.partial:
+        notes.append(
+            f"{board.partial} measurement{_s(board.partial)} of a part of the label maps, by which a race or a search dropped candidates, "
+            f"{'are' if board.partial > 1 else 'is'} left out of the ranking. scores.csv has them."
+        )
+    repeated = len(board.measurements) - len(board.rows) - board.partial - sum(group.count for group in board.excluded)
     if repeated:
         notes.append(
             f"{repeated} earlier measurement{_s(repeated)} of the same candidates {'were' if repeated > 1 else 'was'} replaced by a later one."
         )
+    notes += [f"{note}." for note in variant_notes(row.name for row in board.rows)]
     if clipping := clipping_note([row.measurement.metrics for row in board.rows]):
         notes.append(f"{clipping[0].upper()}{clipping[1:]}.")
     missing = [row.name for row in board.rows if row.score.error is None]
@@ -229,10 +243,10 @@ def _steps(board: Board) -> list[tuple[str, Row, Comparison | None]]:
         previous = steps[-1][1] if steps else None
         if previous is None:
             name = "last epoch" if row is board.last_epoch else "start"
-        elif row.base == previous.base:
+        elif row.unseeded == previous.unseeded:
             name = "choice of the seed"
         else:
-            name = "choice of the epoch" if row.kind == "epoch" else "merge"
+            name = {"epoch": "choice of the epoch", "other": "choice of the checkpoint"}.get(row.kind, row.kind)
         steps.append((name, row, Comparison(row, previous) if previous else None))
     return steps if len(steps) > 1 else []
 
@@ -356,11 +370,16 @@ def _summary(board: Board, notes: Sequence[str], moment: str) -> dict[str, Any]:
         "best": best.name if best else None,
         "clear": board.clear,
         "within_noise": [row.name for row in board.tied],
+        "tried": board.outlook.tried if board.outlook else 0,
+        "submission_score": asdict(best.score) if best else None,
+        "expected_score": asdict(board.outlook.expected) if board.outlook and board.outlook.expected else None,
         "ranking": [
             {
                 "rank": row.rank,
                 "candidate": row.name,
                 "kind": row.kind,
+                "rank_interval": row.place.rank_interval,
+                **asdict(row.standing),
                 "seed": row.seed,
                 "images": row.measurement.images,
                 "composite": row.score.value,

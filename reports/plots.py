@@ -15,12 +15,14 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from apfgan.files import write_bytes
 from apfgan.noise import QUANTILE
 from apfgan.ranking import better, is_distance
+from apfgan.records import DISTANCE_CLIP, Estimate
 from apfgan.runs import Run
 from reports.board import Board, Row, metric_title
 
@@ -94,6 +96,37 @@ class Dots:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Spot:
+    """A candidate between distance and mask accuracy."""
+
+    rank: int
+    distance: Estimate
+    accuracy: Estimate
+    aesthetic: float
+    pareto: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scatter:
+    """What the candidates trade for what."""
+
+    title: str
+    """Of the distance."""
+    spots: tuple[Spot, ...]
+    """Best first."""
+    left_out: int
+    """Candidates so far behind that the others would shrink to a dot."""
+    total: tuple[float, float] | None
+    """(q, w) of the total = mask accuracy × (q - w × distance), as it is with the aesthetic score of the best; None where the formula is unknown."""
+
+    @property
+    def summary(self) -> str:
+        """The front in a sentence."""
+        front = [f"rank {spot.rank}: {spot.distance.value:.4g}, {spot.accuracy.value:.4g}" for spot in self.spots if spot.pareto]
+        return f"{self.title} and mask accuracy of {len(self.spots)} candidates; of those that no other beats in everything: {'; '.join(front)}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plot:
     """A drawn plot, for the page."""
 
@@ -157,7 +190,7 @@ def seed_dots(board: Board) -> tuple[Dots, ...]:
     """The seeds of each candidate that was drawn with more than one."""
     return tuple(
         Dots(
-            title=group.base,
+            title=group.name,
             values=tuple(row.score.value for row in group.rows),
             mean=group.mean,
             spread=group.deviation,
@@ -167,9 +200,40 @@ def seed_dots(board: Board) -> tuple[Dots, ...]:
     )
 
 
+def tradeoffs(board: Board) -> Scatter | None:
+    """The candidates between the distance that counts and mask accuracy; None for fewer than two that have both and an aesthetic score."""
+    distance = next(filter(is_distance, board.metrics), None)
+    parts = ("mask_accuracy", "aesthetic", distance)
+    rows = [row for row in board.rows if all(name in row.entry.metrics for name in parts)]
+    if distance is None or len(rows) < 2:
+        return None
+    best = rows[0]
+    reach = 3 * (best.score.value - rows[len(rows) // 2].score.value)
+    near = [row for row in rows if best.score.value - row.score.value <= reach] if reach > 0 else rows
+    spots = [
+        Spot(
+            rank=row.rank,
+            distance=row.entry.metrics[distance],
+            accuracy=row.entry.metrics["mask_accuracy"],
+            aesthetic=row.entry.metrics["aesthetic"].value,
+            pareto=bool(row.standing.pareto),
+        )
+        for row in near
+    ]
+    weight = board.closeness
+    total = None
+    if weight is not None and spots[0].accuracy.value > 0:
+        clipped = min(spots[0].distance.value, DISTANCE_CLIP)
+        total = (best.score.value / spots[0].accuracy.value + weight / 100 * clipped, weight / 100)
+    return Scatter(title=metric_title(distance), spots=tuple(spots), left_out=len(rows) - len(near), total=total)
+
+
 def draw_plots(board: Board, losses: Sequence[Curve]) -> dict[str, tuple[Plot, ...]]:
-    """The page's plots by section: `curves`, `training`, `merges`, `seeds`; a section without data is empty."""
-    drawn: dict[str, tuple[Plot, ...]] = {}
+    """The page's plots by section: `tradeoffs`, `curves`, `training`, `merges`, `seeds`; a section without data is empty."""
+    drawn: dict[str, tuple[Plot, ...]] = {"tradeoffs": ()}
+    if scatter := tradeoffs(board):
+        with _style("tradeoffs"):
+            drawn["tradeoffs"] = (Plot(title="tradeoffs", summary=scatter.summary, svg=_themable(_svg(_draw_scatter(scatter)))),)
     for section, curves in (("curves", score_curves(board)), ("training", losses)):
         drawn[section] = tuple(_page_curve(curve, salt=f"{section}-{index}") for index, curve in enumerate(curves))
     for section, dots in (("merges", merge_dots(board)[:MOST_MERGES]), ("seeds", seed_dots(board)[:MOST_SEED_GROUPS])):
@@ -186,6 +250,9 @@ def draw_plots(board: Board, losses: Sequence[Curve]) -> dict[str, tuple[Plot, .
 def write_plots(folder: Path, board: Board, losses: Sequence[Curve]) -> list[Path]:
     """Write each section's plot as SVG and PNG into `folder`; sections without data are left out."""
     written = []
+    if scatter := tradeoffs(board):
+        with _style("tradeoffs"):
+            written += _save(folder / "tradeoffs", _draw_scatter(scatter))
     for name, curves in (("curves", score_curves(board)), ("training", losses)):
         if curves:
             with _style(name):
@@ -294,6 +361,52 @@ def _draw_dots(dots: Sequence[Dots], *, seeds: bool) -> Figure:
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("score")
     return figure
+
+
+def _draw_scatter(scatter: Scatter) -> Figure:
+    """Distance falling to the right against mask accuracy: who is above and to the right is better, and along a dashed line the total is the same."""
+    figure = Figure(figsize=(5.2, 3.7), layout="constrained")
+    axes = figure.add_subplot()
+    for spot in scatter.spots:
+        x, y = spot.distance, spot.accuracy
+        axes.errorbar(
+            x.value, y.value, xerr=QUANTILE * (x.error or 0), yerr=QUANTILE * (y.error or 0), color=INK, alpha=0.25, linewidth=0.8, zorder=1
+        )
+    levels = MaxNLocator(nbins=5).tick_values(min(spot.aesthetic for spot in scatter.spots), max(spot.aesthetic for spot in scatter.spots))
+    colours = matplotlib.colormaps["viridis"]
+    look: dict[str, Any] = {"cmap": colours, "norm": BoundaryNorm(levels, colours.N), "zorder": 2}
+    for pareto, marker, size, edge in ((False, "o", 26, INK), (True, "D", 44, VERMILLION)):
+        shown = [spot for spot in scatter.spots if spot.pareto is pareto]
+        points = axes.scatter(
+            [spot.distance.value for spot in shown], [spot.accuracy.value for spot in shown], c=[spot.aesthetic for spot in shown],
+            marker=marker, s=size, edgecolors=edge, linewidths=1.4 if pareto else 0.5, **look,
+        )  # fmt: skip
+    for spot in (spot for spot in scatter.spots if spot.pareto):
+        axes.annotate(
+            str(spot.rank), (spot.distance.value, spot.accuracy.value), xytext=(6, 5), textcoords="offset points", fontsize=9, fontweight="bold"
+        )
+    axes.margins(0.08)
+    if scatter.total is not None:
+        _draw_equal_totals(axes, *scatter.total)
+    axes.invert_xaxis()
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
+    _tidy(axes)
+    axes.set_xlabel(_plain(f"{scatter.title} (better to the right)"), parse_math=False)
+    axes.set_ylabel("mask accuracy")
+    figure.colorbar(points, ax=axes, label="aesthetic score", fraction=0.05, pad=0.02)
+    return figure
+
+
+def _draw_equal_totals(axes: Axes, quality: float, weight: float) -> None:
+    """Lines along which mask accuracy × (quality - weight × distance) is the same, each with that total."""
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    distance, accuracy = np.meshgrid(np.linspace(left, right, 60), np.linspace(low, high, 60))
+    total = accuracy * (quality - weight * np.clip(distance, 0, DISTANCE_CLIP))
+    lines = axes.contour(distance, accuracy, total, levels=MaxNLocator(nbins=6).tick_values(total.min(), total.max()), colors=BLUE, alpha=0.55)
+    lines.set_linewidth(0.8)
+    lines.set_linestyle((0, (4, 3)))
+    axes.clabel(lines, fontsize=8)
 
 
 def _tidy(axes: Axes) -> None:

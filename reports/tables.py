@@ -13,24 +13,37 @@ from apfgan.records import Estimate
 from reports.board import Board, judge_names, kind_of, parse_candidate
 from reports.observations import Observations
 
+_STANDING = {"rank_first": "Int64", "rank_last": "Int64", "probability_best": "float64", "pareto": "boolean", "probability_pareto": "float64"}
+"""Columns, with their types, for what the noise leaves open of a ranked row."""
+
 
 def scores_table(board: Board) -> pd.DataFrame:
-    """One row for each line of the ledger, oldest first; `rank` is empty for those that a later line or another protocol replaced."""
-    ranks = {row.measurement.key: row.rank for row in board.rows}
+    """One row for each line of the ledger, oldest first; `rank` and what goes with it are empty for those that a later line or another
+    protocol replaced, and for parts of the label maps.
+    """
+    rows = {row.measurement.key: row for row in board.rows}
     metrics = list(dict.fromkeys(name for measurement in board.measurements for name in measurement.metrics))
     latest = {measurement.key: index for index, measurement in enumerate(board.measurements)}
     records = []
     for index, measurement in enumerate(board.measurements):
         candidate = parse_candidate(measurement.candidate)
+        row = rows.get(measurement.key) if latest[measurement.key] == index else None
+        first, last = (row.place.rank_interval if row else None) or (None, None)
         records.append(
             {
-                "rank": ranks.get(measurement.key) if latest[measurement.key] == index else None,
+                "rank": row.rank if row else None,
+                "rank_first": first,
+                "rank_last": last,
+                "probability_best": row.standing.probability_best if row else None,
+                "pareto": row.standing.pareto if row else None,
+                "probability_pareto": row.standing.probability_pareto if row else None,
                 "candidate": measurement.candidate,
                 "kind": kind_of(candidate),
                 "members": " ".join(candidate.members) if candidate else "",
                 "weights": " ".join(f"{share!r}" for share in candidate.shares) if candidate else "",
                 "seed": measurement.seed,
                 "images": measurement.images,
+                "part": "" if measurement.part is None else "{}-{}".format(*measurement.part),
                 **{column: value for name in metrics for column, value in _estimate(name, measurement.metrics.get(name)).items()},
                 **_estimate("composite", measurement.composite),
                 "formula": measurement.formula,
@@ -42,9 +55,10 @@ def scores_table(board: Board) -> pd.DataFrame:
                 "status": measurement.status,
             }
         )
-    columns = ["rank", "candidate", "kind", "members", "weights", "seed", "images", *(c for name in metrics for c in (name, f"{name}_error"))]
-    columns += ["composite", "composite_error", "formula", "judges", "protocol", "key", "seconds", "device", "status"]
-    return pd.DataFrame(records, columns=columns).astype({"rank": "Int64"})
+    columns = ["rank", *_STANDING, "candidate", "kind", "members", "weights", "seed", "images", "part"]
+    columns += [*(column for name in metrics for column in (name, f"{name}_error")), "composite", "composite_error"]
+    columns += ["formula", "judges", "protocol", "key", "seconds", "device", "status"]
+    return pd.DataFrame(records, columns=columns).astype({"rank": "Int64", **_STANDING})
 
 
 def merges_table(board: Board) -> pd.DataFrame:

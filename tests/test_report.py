@@ -26,6 +26,7 @@ from reports.board import read_board
 from reports.gallery import read_gallery
 from reports.observations import read_observations
 from reports.page import write_report
+from reports.plots import tradeoffs
 from reports.tables import defuse
 
 NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
@@ -39,6 +40,7 @@ PROTOCOL = {
     },
     "jpeg": {"quality": 75, "subsampling": "4:2:0"},
     "label_resize": "pil-nearest",
+    "formula": {"name": "A", "aesthetic": 0.5, "closeness": 0.5},
 }
 TRAINED = [str(epoch) for epoch in range(5, 17)]
 MERGES = ["avg_13_16", "avg_13_15", "avg_13_15_16", "0.25*13+0.75*16", "avg_11_13", "avg_15_16"]
@@ -178,7 +180,10 @@ def read_table(path: Path, *texts: str) -> pd.DataFrame:
     return table.assign(**{name: [float(cell or "nan") for cell in table[name]] for name in numbers})
 
 
-TEXTS = ("candidate", "kind", "members", "weights", "formula", "judges", "protocol", "key", "device", "status", "best_member", "stem", "class")
+TEXTS = (
+    *("candidate", "kind", "members", "weights", "formula", "judges", "protocol", "key", "device", "status"),
+    *("best_member", "stem", "class", "part", "pareto"),
+)
 
 
 def visible_rows(html: str, table: str) -> list[list[str]]:
@@ -209,10 +214,10 @@ def test_page_shows_the_numbers_of_the_table(run: Run, page: str) -> None:
     exact = [float(value) for value in re.findall(r'<td class="n" data-value="([^"]*)"><span class="value">', page)]
     assert exact == table["composite"].tolist()
     shown = visible_rows(page, "board")
-    assert [re.sub(r"^[▶≈]\s*|\s*untrained$", "", row[1]) for row in shown] == table["candidate"].tolist()
+    assert [re.sub(r"^[▶≈]\s*|\s*◆|\s*untrained$", "", row[1]) for row in shown] == table["candidate"].tolist()
     for row, line in zip(shown, table.to_dict("records"), strict=True):
         assert row[3].split() == [f"{line['composite']:.4f}", "±", f"{1.959964 * line['composite_error']:.4f}"]
-        assert [float(cell) for cell in row[5:8]] == pytest.approx([line["mask_accuracy"], line["aesthetic"], line["fid"]], abs=0.006)
+        assert [float(cell) for cell in row[7:10]] == pytest.approx([line["mask_accuracy"], line["aesthetic"], line["fid"]], abs=0.006)
     best = table.iloc[0]
     assert f'<span class="figure">{best["composite"]:.4f}</span>' in page
     summary = json.loads((run.report / "report.json").read_text())
@@ -270,6 +275,69 @@ def test_verdict_names_what_the_noise_leaves_open(tmp_path: Path) -> None:
     assert versus.probability == pytest.approx(1.0, abs=1e-6)
 
 
+def test_what_the_noise_leaves_open_is_the_same_everywhere(run: Run, page: str) -> None:
+    """On the page, in the table and in the JSON; and the expected score is the submission score less what it owes to luck."""
+    board = read_board(run)
+    table = read_table(run.report / "scores.csv", *TEXTS).sort_values("rank").to_dict("records")
+    summary = json.loads((run.report / "report.json").read_text())
+    for row, line, entry, cells in zip(board.rows, table, summary["ranking"], visible_rows(page, "board"), strict=True):
+        assert row.place.rank_interval == (line["rank_first"], line["rank_last"]) == tuple(entry["rank_interval"])
+        assert row.standing.probability_best == line["probability_best"] == entry["probability_best"]
+        assert row.standing.probability_pareto == line["probability_pareto"] == entry["probability_pareto"]
+        assert (row.standing.pareto, f"{row.standing.pareto}") == (entry["pareto"], line["pareto"])
+        assert ("◆" in cells[1]) == row.standing.pareto
+        assert [int(place) for place in cells[5].split("–")] == sorted(set(row.place.rank_interval))
+    assert sum(line["probability_best"] for line in table) == pytest.approx(1)
+    expected = summary["expected_score"]["value"]
+    assert summary["tried"] == len(EVERYTHING)
+    assert 0 < summary["submission_score"]["value"] - expected < 3 * summary["submission_score"]["error"]
+    assert f"<strong>expected score</strong> {expected:.4f}" in page and f"the best of {len(EVERYTHING)} candidates tried" in page
+
+
+def test_scatter_shows_who_trades_what_for_what(run: Run, tmp_path: Path) -> None:
+    board = read_board(run)
+    scatter = tradeoffs(board)
+    assert scatter is not None and len(scatter.spots) + scatter.left_out == len(EVERYTHING)
+    assert "0" not in [board.rows[spot.rank - 1].name for spot in scatter.spots]  # the untrained generator is far behind
+    quality_at_none, weight = scatter.total
+    for spot in scatter.spots:
+        row = board.rows[spot.rank - 1]
+        assert (spot.distance, spot.accuracy, spot.pareto) == (row.entry.metrics["fid"], row.entry.metrics["mask_accuracy"], row.standing.pareto)
+        with_its_aesthetic = quality_at_none + (spot.aesthetic - scatter.spots[0].aesthetic) / 20
+        assert spot.accuracy.value * (with_its_aesthetic - weight * spot.distance.value) == pytest.approx(row.score.value)
+    assert tradeoffs(read_board(Run.create(tmp_path, PRESETS["tiny"]))) is None
+
+
+def test_variants_are_a_kind_of_their_own_and_no_seeds(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, PRESETS["tiny"])
+    names = ["16", "16@7", "16~photos", "16~photos@7", "16~q95-444", "avg_15_16", "avg_15_16~recal500"]
+    for index, name in enumerate(names):
+        write_bytes(run.checkpoint_path("16"), b"weights")
+        run.ledger.append(measure(name, composite=Estimate(0.5 + 0.01 * index, 0.001)))
+    write_report(run, now=NOW)
+    board = read_board(run)
+    kinds = {row.name: row.kind for row in board.rows}
+    assert kinds == dict(zip(names, ["epoch", "epoch", "variant", "variant", "variant", "merge", "variant"], strict=True))
+    assert [(group.name, len(group.rows)) for group in board.seeds] == [("16~photos", 2), ("16", 2)]
+    assert [merge.row.name for merge in board.merges] == ["avg_15_16"]
+    assert [row.name for row in board.epochs] == ["16"]
+    assert [row.name for row in board.bridge] == ["16", "avg_15_16", "avg_15_16~recal500"]
+    html = (run.report / "index.html").read_text()
+    assert "~photos: training photos stand in for drawings of a single class." in html and "another JPEG encoder" in html
+
+
+def test_parts_of_the_label_maps_are_told_but_not_ranked(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, PRESETS["tiny"])
+    run.ledger.append(measure("5"))
+    run.ledger.append(measure("6", part=(0, 8), images=8, composite=Estimate(0.99, 0.01)))
+    write_report(run, now=NOW)
+    board = read_board(run)
+    assert [row.name for row in board.rows] == ["5"] and board.excluded == () and board.partial == 1
+    assert "1 measurement of a part of the label maps" in (run.report / "index.html").read_text()
+    table = pd.read_csv(run.report / "scores.csv", dtype=str, keep_default_na=False)
+    assert table[["rank", "part"]].to_numpy().tolist() == [["1", ""], ["", "0-8"]]
+
+
 def test_merges_are_held_against_their_best_member(run: Run) -> None:
     table = read_table(run.report / "merges.csv", *TEXTS)
     assert sorted(table["candidate"]) == sorted(MERGES)  # seeds of a merge are no further combinations
@@ -284,7 +352,7 @@ def test_seeds_are_held_against_luck(run: Run, page: str) -> None:
     (group,) = read_board(run).seeds
     scores = [measurement.composite.value for measurement in run.ledger.read() if measurement.candidate.startswith("avg_13_16@")]
     scores += [measurement.composite.value for measurement in run.ledger.read() if measurement.candidate == "avg_13_16"]
-    assert group.base == "avg_13_16" and len(group.rows) == len(scores) == 10
+    assert group.name == "avg_13_16" and len(group.rows) == len(scores) == 10
     assert group.deviation == pytest.approx(np.std(scores, ddof=1))
     assert group.gain == pytest.approx(max(scores) - np.mean(scores))
     assert "Expected gain on new label maps: <strong>0</strong>" in page
@@ -342,7 +410,7 @@ def test_same_run_gives_same_bytes_but_for_the_time(run: Run, page: str) -> None
 
 def test_plots_are_files_too(run: Run) -> None:
     assert sorted(path.name for path in (run.report / "plots").iterdir()) == sorted(
-        f"{name}.{kind}" for name in ("curves", "training", "merges", "seeds") for kind in ("png", "svg")
+        f"{name}.{kind}" for name in ("tradeoffs", "curves", "training", "merges", "seeds") for kind in ("png", "svg")
     )
 
 
@@ -462,10 +530,10 @@ def test_browser_sorts_and_filters(run: Run, browser) -> None:
     fid = tab.locator("#board thead th", has_text="FID")
     values = "cells => cells.map(cell => Number(cell.dataset.value))"
     fid.locator("button").click()
-    shown = tab.locator("#board tbody td:nth-child(8)").evaluate_all(values)
+    shown = tab.locator("#board tbody td:nth-child(10)").evaluate_all(values)
     assert shown == sorted(shown) and fid.get_attribute("aria-sort") == "ascending"
     fid.locator("button").press("Enter")
-    shown = tab.locator("#board tbody td:nth-child(8)").evaluate_all(values)
+    shown = tab.locator("#board tbody td:nth-child(10)").evaluate_all(values)
     assert shown == sorted(shown, reverse=True) and fid.get_attribute("aria-sort") == "descending"
     assert tab.locator("#board thead th[aria-sort]").count() == 1
     tab.fill("#filter", "merge 15")
