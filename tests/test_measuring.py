@@ -26,7 +26,7 @@ from selection import measuring
 from selection.drawn import Drawn
 from selection.examining import Examiner
 from selection.measuring import Bench, examine, observations_key, observe
-from selection.merge_search import combinations_of_best
+from selection.merge_candidates import combinations_of_best
 from selection.sources import GeneratorSource
 from selection.submission import submit
 from selection.survey import Photos
