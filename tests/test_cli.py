@@ -95,7 +95,7 @@ except SystemExit:
 def test_the_whole_job(apfgan, data, trained):
     code, text, error = apfgan("score", "--run", trained, "--data", data)
     assert code == 0, error
-    assert len(text.splitlines()[0].split()) == 5  # candidate, score, three metrics
+    assert len(text.splitlines()[0].split()) == 7  # candidate, score, ranks, P(best), three metrics
     places = json.loads(apfgan("rank", "--run", trained, "--json")[1])["places"]
     assert {place["candidate"] for place in places} == {"0", "1", "2", "3", "4"}
     scores = [place["metrics"]["composite"]["value"] for place in places]
