@@ -381,11 +381,8 @@ def _draw_scatter(scatter: Scatter) -> Figure:
             [spot.distance.value for spot in shown], [spot.accuracy.value for spot in shown], c=[spot.aesthetic for spot in shown],
             marker=marker, s=size, edgecolors=edge, linewidths=1.4 if pareto else 0.5, **look,
         )  # fmt: skip
-    for spot in (spot for spot in scatter.spots if spot.pareto):
-        axes.annotate(
-            str(spot.rank), (spot.distance.value, spot.accuracy.value), xytext=(6, 5), textcoords="offset points", fontsize=9, fontweight="bold"
-        )
     axes.margins(0.08)
+    _label_front(axes, [spot for spot in scatter.spots if spot.pareto])
     if scatter.total is not None:
         _draw_equal_totals(axes, *scatter.total)
     axes.invert_xaxis()
@@ -396,6 +393,24 @@ def _draw_scatter(scatter: Scatter) -> Figure:
     axes.set_ylabel("mask accuracy")
     figure.colorbar(points, ax=axes, label="aesthetic score", fraction=0.05, pad=0.02)
     return figure
+
+
+def _label_front(axes: Axes, front: Sequence[Spot]) -> None:
+    """Write the rank at each spot, and at the first of several that are close the ranks of all: `1, 3, 4`."""
+    width, height = np.ptp(axes.get_xlim()), np.ptp(axes.get_ylim())
+    labels: list[list[Spot]] = []
+    for spot in front:
+        for near in labels:
+            x, y = spot.distance.value - near[0].distance.value, spot.accuracy.value - near[0].accuracy.value
+            if abs(x) < width / 20 and abs(y) < height / 20:
+                near.append(spot)
+                break
+        else:
+            labels.append([spot])
+    for spots in labels:
+        place, text = (spots[0].distance.value, spots[0].accuracy.value), ", ".join(str(spot.rank) for spot in spots[:5])
+        text += " ..." if len(spots) > 5 else ""
+        axes.annotate(text, place, xytext=(6, 5), textcoords="offset points", fontsize=9, fontweight="bold")
 
 
 def _draw_equal_totals(axes: Axes, quality: float, weight: float) -> None:

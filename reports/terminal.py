@@ -12,10 +12,10 @@ from apfgan.records import Anchors, Estimate
 
 COLUMNS = 80
 
-_NARROWEST_NAME = 16
+_NARROWEST_NAME = 14
 """Columns that a name keeps at least."""
 
-_SHORT = {"composite": "score", "mask_accuracy": "mask"}
+_SHORT = {"composite": "score", "mask_accuracy": "mask", "aesthetic": "aesth."}
 
 
 @dataclass(frozen=True, kw_only=True)

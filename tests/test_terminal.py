@@ -42,7 +42,7 @@ def test_places_show_what_the_noise_leaves_open():
     outlook = foresee(places)
     text = Standings(places=places, by="composite").as_text(top=6)
     header, *rows = text.splitlines()[:7]
-    assert header.split() == ["candidate", "score", "ranks", "P(best)", "mask", "aesthetic", "fid"]
+    assert header.split() == ["candidate", "score", "ranks", "P(best)", "mask", "aesth.", "fid"]
     for row, place, standing in zip(rows, places, outlook.standings, strict=True):
         cells = row.split()
         mark = ("=" if place.tied and place.place > 1 else "") + ("*" if standing.pareto else "")
