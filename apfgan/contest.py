@@ -135,8 +135,8 @@ def optimism(values: np.ndarray, errors: np.ndarray) -> float:
     having it judge its own redraws, and made up for (the bootstrap iterated once: Hall 1992, The Bootstrap and Edgeworth Expansion, 1.4).
 
     A mean, no more: what luck gave to this very winner, nobody knows. Of equal candidates, where it is largest, it is about an eighth too small
-    still; of candidates as far apart as twice their errors up to a fifth too large. It knows of the candidates in `values` alone: those that
-    were tried and forgotten are missing.
+    still; of candidates that lie twice their errors apart, anything from 15 % too small to 30 % too large. It knows of the candidates in `values`
+    alone: those that were tried and forgotten are missing.
     """
 
     def mean_luck(truths: np.ndarray) -> float:

@@ -24,6 +24,7 @@ from metrics.segformer import Geometry
 from metrics.standard import Check, FidProtocol, standard_judges
 from selection.finishing import submitted_encoding
 from selection.image_candidates import ImageCandidates
+from selection.label_order import order_label_maps
 from selection.measuring import Bench
 from selection.survey import Photos, find_reference, survey_data, survey_photos
 
@@ -148,6 +149,7 @@ def open_bench(
     formula = evaluation.formula
     label_maps = images.label_maps if images else open_label_maps(evaluation)
     photos = _check_files(run, evaluation, label_maps, progress=progress)
+    label_maps = order_label_maps(run, label_maps, run.config.data, progress=progress)
     judges = _judges(run, evaluation, device=device, progress=progress)
     bench = Bench(
         run=run,

@@ -169,7 +169,8 @@ def observations_key(bench: Bench, source: ImageSource) -> str:
 
 def measurement_key(bench: Bench, unit: Unit) -> str:
     """Key of all that could change a unit's numbers."""
-    part = None if unit.part is None else [unit.part.start, unit.part.stop]
+    # By name: a part is what it holds, whatever order it was cut out of.
+    part = None if unit.part is None else [path.stem for path in bench.label_maps[unit.part.start : unit.part.stop]]
     observations = observations_key(bench, bench.source(unit.candidate))
     return hash_value({"observations": observations, "protocol": bench.protocol, "part": part})
 
