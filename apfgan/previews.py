@@ -102,7 +102,7 @@ def save_preview(run: Run, panel: Panel, images: np.ndarray, *, epoch: int) -> N
     # Pixel by pixel, so that one sees what size is trained.
     enlarged = [np.asarray(Image.fromarray(image).resize(size, Image.Resampling.NEAREST)) for image in images]
     columns.append((f"epoch {epoch}", enlarged))
-    _save(run.preview_path(epoch), np.concatenate([_strip(caption, cells) for caption, cells in columns], axis=1))
+    _save(run.preview_path(epoch), np.concatenate([captioned_column(caption, cells) for caption, cells in columns], axis=1))
     save_film(run, until=epoch)
 
 
@@ -118,6 +118,19 @@ def save_film(run: Run, *, until: int) -> None:
     _save(run.previews / "film.jpg", film)
 
 
+def captioned_column(caption: str, cells: Sequence[np.ndarray]) -> np.ndarray:
+    """uint8 picture of cells (H, W, 3) below one another under a caption, smaller where it is long, with a gap below and beside each."""
+    height, width, _ = cells[0].shape
+    size = max(10, height // 10)
+    head = Image.new("RGB", (width, size * 3 // 2))
+    font = ImageFont.load_default(size=size)
+    if (length := font.getlength(caption)) > 0.95 * width:
+        font = ImageFont.load_default(size=size * 0.95 * width / length)
+    ImageDraw.Draw(head).text((width / 2, head.height / 2), caption, font=font, anchor="mm", fill="white")
+    parts = [np.pad(part, ((0, _GAP), (0, _GAP), (0, 0))) for part in (np.asarray(head), *cells)]
+    return np.concatenate(parts)
+
+
 def _subjects(data: Path, config: DataConfig) -> list[Subject]:
     label_maps = watched_label_maps(data)
     truth = label_maps[0].parent.parent / "imgs"
@@ -130,16 +143,6 @@ def _subjects(data: Path, config: DataConfig) -> list[Subject]:
 
 def _photo(path: Path, config: DataConfig) -> np.ndarray:
     return resize_photo(read_photo(path), (config.width, config.height))
-
-
-def _strip(caption: str, cells: Sequence[np.ndarray]) -> np.ndarray:
-    """Cells (H, W, 3) below one another under a caption, with a gap below and beside each."""
-    height, width, _ = cells[0].shape
-    size = max(10, height // 10)
-    head = Image.new("RGB", (width, size * 3 // 2))
-    ImageDraw.Draw(head).text((width / 2, head.height / 2), caption, font=ImageFont.load_default(size=size), anchor="mm", fill="white")
-    parts = [np.pad(part, ((0, _GAP), (0, _GAP), (0, 0))) for part in (np.asarray(head), *cells)]
-    return np.concatenate(parts)
 
 
 def _save(path: Path, picture: np.ndarray) -> None:

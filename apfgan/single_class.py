@@ -16,6 +16,9 @@ from apfgan.labels import Classes
 DOMINANT_SHARE = 0.98
 """A class dominates a label map when more than this share of all pixels is its own."""
 
+SCHEME = "more than 0.98 of a class: its pixels from a photo of it, the last photo first, each once/1"
+"""Name of the rule of `plan_replacements` and `paste_photo`; part of the content keys of images that it changed."""
+
 SingleClassPhotos = Mapping[int, tuple[str, ...]]
 """By class id, the names of the photo files whose whole label map is of that class, in natural order."""
 

@@ -1,7 +1,7 @@
 """Where the images of a candidate come from: a generator of this project, or files that anything made and named after the label maps."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,11 +17,11 @@ from apfgan.folders import normal_name
 from apfgan.image_sets import CheckedImages, StoredImage
 from apfgan.images import decode_photo, read_label_map, resize_label_map, shown
 from apfgan.labels import Classes
-from apfgan.sampling import NOISE_SCHEME, load_painter, sample
+from apfgan.sampling import NOISE_SCHEME, load_painter, sample, to_pixels
 from apfgan.threads import in_threads
 from selection.candidate_weights import candidate_weights, weights_identity
 from selection.drawn import Drawn
-from selection.finishing import as_submitted, encoded, finish_identity, output_of, submitted_encoding
+from selection.finishing import Finish, encoded, submitted_encoding
 from selection.studio import Studio
 
 
@@ -46,6 +46,13 @@ class GeneratorSource:
 
     studio: Studio
     candidate: Candidate
+    kept: "KeptDrawings | None" = None
+    """Where drawings are kept that several candidates share; None: each draws its own."""
+
+    @cached_property
+    def finish(self) -> Finish:
+        """What its drawings pass before they are judged."""
+        return Finish.of(self.studio, self.candidate)
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -54,19 +61,19 @@ class GeneratorSource:
             **weights_identity(self.studio, self.candidate),
             "seed": self.candidate.seed,
             "noise": NOISE_SCHEME,
-            **finish_identity(self.studio, self.candidate),
+            **self.finish.identity,
         }
 
     @property
     def encoding(self) -> Mapping[str, Any]:
         """The JPEG settings of the submission."""
-        return submitted_encoding(output_of(self.studio, self.candidate))
+        return self.finish.encoding
 
     def draw(self, label_maps: Sequence[Path]) -> Iterator[Drawn]:
         """Images after the JPEG encoder of the submission: what is shipped is what is judged."""
-        output = output_of(self.studio, self.candidate)
-        for stem, label_map, image in draw_images(self.studio, self.candidate, label_maps):
-            yield as_submitted(stem, label_map, image, output)
+        drawings = draw_pixels(self.studio, self.candidate, label_maps) if self.kept is None else self.kept.draw(label_maps, self.candidate)
+        for drawing in drawings:
+            yield self.finish.drawn(*drawing)
 
 
 @dataclass(frozen=True)
@@ -118,6 +125,33 @@ class StoredSource:
         label_map = resize_label_map(read_label_map(path, self.classes), self.checked.size)
         pixels = decode_photo(content, source, convert=self.checked.convert)
         return Drawn(path.stem, label_map, pixels, content) if self.reencode is None else encoded(path.stem, label_map, pixels, self.reencode)
+
+
+class KeptDrawings:
+    """The drawings of one candidate, in memory, for others that differ from it in their finish alone. Each takes as many bytes as it has values."""
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+        self._candidate: Candidate | None = None
+        self._drawings: dict[str, tuple[str, np.ndarray, np.ndarray]] = {}
+
+    def draw(self, label_maps: Sequence[Path], candidate: Candidate) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """What `draw_pixels` gives; of a candidate with the same weights and noise as the last one, what was drawn before is not drawn again."""
+        unfinished = replace(candidate, jpeg=None, photos=False)
+        if unfinished != self._candidate:
+            self._candidate, self._drawings = unfinished, {}
+        missing = draw_pixels(self._studio, unfinished, [path for path in label_maps if path.stem not in self._drawings])
+        for path in label_maps:
+            if path.stem not in self._drawings:
+                self._drawings[path.stem] = next(missing)
+            yield self._drawings[path.stem]
+
+
+def draw_pixels(studio: Studio, candidate: Candidate, label_maps: Sequence[Path]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """(stem, label map (H, W), drawing uint8 (H, W, 3)) of a candidate for each label map, in order; not finished yet."""
+    rounding = studio.run.config.output.rounding
+    for stem, label_map, image in draw_images(studio, candidate, label_maps):
+        yield stem, label_map, to_pixels(image, rounding=rounding)
 
 
 def draw_images(

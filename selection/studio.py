@@ -1,12 +1,16 @@
 """Where candidates are drawn: the run's checkpoints, and what some candidates need of the training set."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from apfgan.data import load_label_map
 from apfgan.errors import UsageError
+from apfgan.folders import natural_order
 from apfgan.runs import Run
+from apfgan.single_class import Replacement, plan_replacements
+from apfgan.threads import in_threads
 from selection.survey import Survey, survey_data
 
 
@@ -25,5 +29,18 @@ class Studio:
     def survey(self) -> Survey:
         """What the training set is made of; `UsageError` where none is known. The run must be locked by the caller."""
         if self.training_set is None:
-            raise UsageError("a candidate with ~recal or ~photos needs the training set: name it with --data DATA")
+            raise UsageError(
+                f"a candidate with ~recal or ~photos needs the training set. Name it once: apfgan score --run {self.run.path} --data DATA"
+            )
         return survey_data(self.run, self.training_set)
+
+    @cached_property
+    def replacements(self) -> Mapping[str, Replacement]:
+        """What `~photos` does, by the stem of each label map that one class dominates.
+
+        Planned for all label maps in natural order of their stems, whichever are drawn and in whatever order. Locking: as for the survey.
+        """
+        data = self.run.config.data
+        ordered = sorted(self.label_maps, key=lambda path: natural_order(path.stem))
+        label_maps = in_threads(lambda path: (path.stem, load_label_map(path, data)), ordered)
+        return plan_replacements(label_maps, self.survey.single_class, data.label_classes)

@@ -14,7 +14,7 @@ from apfgan.checkpoints import save_checkpoint
 from apfgan.config import Config, DataConfig, ModelConfig, TrainConfig
 from apfgan.data import find_label_maps
 from apfgan.errors import EnvironmentProblem, WeightsError
-from apfgan.images import encode_png
+from apfgan.images import Encoding, decode_stored, encode_png
 from apfgan.networks import build_painter
 from apfgan.records import Estimate, Measurement
 from apfgan.runs import Run
@@ -265,6 +265,26 @@ def test_the_submission_is_flat_whole_and_scores_as_measured(bench, tmp_path):
     assert done.composite.value == pytest.approx(expected.composite.value, abs=1e-9)
     assert first == next(GeneratorSource(bench.studio, Candidate(("1",))).draw(bench.label_maps[:1])).encoded
     assert submit(bench, Candidate(("1",)), tmp_path / "again.zip").sha256 == done.sha256
+
+
+def test_the_submission_is_finished_as_the_candidate_says(bench, tmp_path):
+    """In natural order whatever the bench's, by the candidate's own encoder, with photos; and the ledger's numbers are those of the same bytes."""
+    import zipfile
+
+    data = tmp_path / "data"
+    for path, content in {"labels/sea.png": np.full((24, 32), 1, np.uint8), "imgs/sea.png": np.full((24, 32, 3), (9, 99, 199), np.uint8)}.items():
+        (data / "train" / path).parent.mkdir(parents=True)
+        (data / "train" / path).write_bytes(encode_png(content))
+    bench.label_maps[7].write_bytes(encode_png(np.full((24, 32), 1, dtype=np.uint8)))
+    bench = replace(bench, label_maps=bench.label_maps[::-1], training_set=data)
+    candidate = Candidate.parse("1~q90-444~photos")
+    done = submit(bench, candidate, tmp_path / "result.zip", expected=measure(bench, candidate).composite)
+    with zipfile.ZipFile(done.path) as archive:
+        assert archive.namelist() == [f"map {index}.jpg" for index in range(10)]
+        found = {name: decode_stored(archive.read(name), name) for name in archive.namelist()}
+    assert {encoding for _, encoding in found.values()} == {Encoding("JPEG", 90, "4:4:4")}
+    assert np.abs(found["map 7.jpg"][0] - np.array([9.0, 99, 199])).max() <= 2
+    assert done.composite.value != submit(bench, Candidate(("1",)), tmp_path / "plain.zip").composite.value
 
 
 def test_a_submission_that_scores_otherwise_is_an_error(bench, tmp_path):
