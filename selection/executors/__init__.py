@@ -6,5 +6,7 @@ the ledger is written by the process that asked, alone.
 
 from selection.executors.executor import Executor, Failure
 from selection.executors.inline import Inline
+from selection.executors.opening import ExecutorKind, open_executor
+from selection.executors.worker import WorkOrder
 
-__all__ = ["Executor", "Failure", "Inline"]
+__all__ = ["Executor", "ExecutorKind", "Failure", "Inline", "WorkOrder", "open_executor"]
