@@ -138,6 +138,27 @@ def test_a_candidate_has_an_encoder_of_its_own(studio, tmp_path):
     assert GeneratorSource(studio, Candidate.parse("1~q90-444")).encoding == {"format": "JPEG", "quality": 90, "subsampling": "4:4:4"}
 
 
+RECORDED = Path(__file__).parents[2] / "shared" / "goldens" / "A" / "e2e"
+
+
+@pytest.mark.skipif(not RECORDED.exists(), reason="the recordings are not here")
+def test_the_original_program_shows_the_same_photos(tmp_path):
+    """Its own JPEGs, for a label map of nothing but sea and, away from the other pixels, for one of 99 % sea."""
+    for prefix, place in (("train_img_", "train/imgs"), ("train_label_", "train/labels"), ("test_label_", "test/labels")):
+        (tmp_path / place).mkdir(parents=True)
+        for path in RECORDED.glob(f"{prefix}*"):
+            shutil.copyfile(path, tmp_path / place / path.name.removeprefix(prefix))
+    config = Config(data=DataConfig(width=512, height=384), model=replace(PICO.model, upsamplings=5), train=PICO.train)
+    run = Run.create(tmp_path / "run", config)
+    save_checkpoint(run, "1", state_arrays(build_painter(config, seed=0)), epoch=1)
+    studio = Studio(run, find_label_maps(tmp_path / "test/labels"), tmp_path)
+    found = drawn(studio, "1~photos", [path for path in studio.label_maps if path.stem in ("t2", "t10")])
+    for stem, share in (("t10", 1.0), ("t2", 0.97)):
+        theirs = np.asarray(Image.open(RECORDED / f"result_{stem}.jpg"))
+        ours = np.asarray(Image.open(io.BytesIO(found[stem])))
+        assert (ours == theirs).all(axis=2).mean() >= share
+
+
 def identity(studio: Studio, candidate: str = "1~photos") -> object:
     return GeneratorSource(studio, Candidate.parse(candidate)).identity
 
