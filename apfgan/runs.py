@@ -157,6 +157,11 @@ class Run:
         return self.previews / f"epoch_{epoch:04d}.jpg"
 
     @property
+    def pick_path(self) -> Path:
+        """What was picked, and why."""
+        return self.path / "pick.json"
+
+    @property
     def ledger(self) -> "Ledger":
         """What was measured."""
         return Ledger(self.path / "measurements.jsonl")

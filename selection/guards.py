@@ -9,8 +9,8 @@ from scipy.stats import norm
 
 from apfgan.measured import Measured
 from apfgan.noise import CONFIDENCE, QUANTILE, difference, holm, told_apart
-from apfgan.ranking import better, clipping_note, parts_of
-from apfgan.records import Anchors, Estimate
+from apfgan.ranking import better, clipping_note, is_distance, parts_of
+from apfgan.records import DISTANCE_CLIP, Anchors, Estimate
 from selection.picking import Decision
 
 Answer = Literal["yes", "no", "unknown"]
@@ -106,7 +106,8 @@ def _luck(decision: Decision) -> Guard:
 def _same_label_maps(decision: Decision) -> Guard:
     name = "same_label_maps"
     if decision.plan.hold_out:
-        return Guard(name, "no", f"it was found on one half of the label maps and confirmed on the other {decision.confirmation.images}")
+        told = f"it was found on one half of the label maps and confirmed on the other {decision.confirmation.images}"
+        return Guard(name, "no", f"{told}, where a Fréchet distance is larger for being of fewer images: the gain counts, not the score")
     return Guard(
         name, "yes", "the label maps that confirmed it are those that it was found on: fresh seeds cannot show what it owes to them (--hold-out does)"
     )
@@ -132,8 +133,11 @@ def _judge_alarms(anchors: Anchors | None) -> Guard:
 
 
 def _beyond_clip(metrics: Mapping[str, Estimate]) -> Guard:
-    note = clipping_note([metrics])
-    return Guard("beyond_clip", "yes" if note else "no", note or "the distance is where the total sees it")
+    name = next(filter(is_distance, parts_of(metrics)))
+    seen = f"{name} {_text(metrics[name])}, clipped at {DISTANCE_CLIP:g}"
+    if clipping_note([metrics]):
+        return Guard("beyond_clip", "yes", f"{seen}: there, the total no longer sees the distance, and its error is too small")
+    return Guard("beyond_clip", "no", seen)
 
 
 def _photos(decision: Decision) -> Guard:

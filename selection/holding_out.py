@@ -1,6 +1,7 @@
 """Keep a search from the second half of the label maps, so that what it finds can be confirmed on maps that had no part in it.
 
-The label maps come in an order in which any first few are a fair sample of all (`selection.label_order`), and so is the rest.
+The label maps come in an order in which any first few are a fair sample of all (`selection.label_order`), and so is the rest. What half as many
+images do to a Fréchet distance they do on both halves: a candidate whose own bias is small there is found for it, and confirmed with it.
 """
 
 from collections.abc import Sequence

@@ -4,8 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from apfgan.candidates import Candidate
+from apfgan.errors import UsageError
 from apfgan.noise import expected_maximum
 from apfgan.ranking import better
+from selection.units import Search, Unit
+
+MOST_SEEDS = 1000
+"""Of a search. What comes behind them is kept for confirmations (`selection.confirming`), which nothing may be chosen by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +35,18 @@ class SeedVerdict:
 
 
 def seeds(tries: int) -> list[int]:
-    """The fixed list of seeds that a search of so many tries looks at, the default one first; a longer search goes on where a shorter one ended."""
+    """The fixed list of seeds that a search of so many tries (at most `MOST_SEEDS`) looks at, the default one first.
+
+    A longer search goes on where a shorter one ended. Raises `UsageError` for more.
+    """
+    if tries > MOST_SEEDS:
+        raise UsageError(f"{tries} seeds: at most {MOST_SEEDS} can be tried, and 20 find most of what there is to be found")
     return list(range(tries))
+
+
+def search_seeds(candidate: Candidate, tries: int) -> Search:
+    """The search that measures a candidate under so many seeds, all in one batch."""
+    yield [Unit(candidate.with_seed(seed)) for seed in seeds(tries)]
 
 
 def judge_seeds(values: Sequence[float], *, metric: str = "composite") -> SeedVerdict:

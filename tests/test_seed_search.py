@@ -1,8 +1,12 @@
 import numpy as np
 import pytest
 
+from apfgan.candidates import Candidate
+from apfgan.errors import UsageError
 from apfgan.noise import expected_maximum
-from selection.seed_search import judge_seeds, seeds
+from selection.confirming import FRESH_SEEDS
+from selection.seed_search import MOST_SEEDS, judge_seeds, search_seeds, seeds
+from selection.units import Unit
 
 
 @pytest.mark.parametrize("draws, expected", [(2, 0.5641896), (3, 0.8462844), (10, 1.5387527), (20, 1.8674751), (200, 2.7460424)])
@@ -26,3 +30,16 @@ def test_best_follows_the_direction():
 def test_a_longer_search_begins_with_the_shorter():
     assert seeds(20)[:5] == seeds(5)
     assert len(set(seeds(20))) == 20 and seeds(20)[0] == 0  # what every candidate is drawn with anyway
+
+
+def test_a_search_is_one_batch_of_whole_units():
+    search = search_seeds(Candidate.parse("avg_3_4@9"), 3)
+    assert next(search) == [Unit(Candidate.parse(name)) for name in ("avg_3_4", "avg_3_4@1", "avg_3_4@2")]
+    with pytest.raises(StopIteration):
+        search.send({})
+
+
+def test_seeds_of_confirmations_are_never_searched():
+    assert max(seeds(MOST_SEEDS)) < min(FRESH_SEEDS)
+    with pytest.raises(UsageError, match="at most 1000"):
+        seeds(MOST_SEEDS + 1)
