@@ -6,8 +6,10 @@ prose go to standard error; with `--json`, standard output holds one object and 
 
 import json
 import logging
+import re
 import shlex
 import signal
+import subprocess
 import sys
 import time
 import webbrowser
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from apfgan.data import LabelCounts, TrainingPairs
     from apfgan.labels import Classes
     from apfgan.preflight import TrainingPlan
-    from apfgan.ranking import Place
+    from apfgan.ranking import Entry, Place
     from apfgan.records import Measurement
     from apfgan.runs import Run
     from apfgan.training import Company
@@ -40,10 +42,16 @@ if TYPE_CHECKING:
     from metrics.segformer import Geometry
     from metrics.weights import Finding, Status
     from selection.distances import Comparison
+    from selection.driving import Budget
     from selection.evaluation import Evaluation
+    from selection.examining import Examiner
     from selection.image_candidates import ImageCandidates
     from selection.judge_check import Check
     from selection.measuring import Bench
+    from selection.output_search import OutputVerdict
+    from selection.pick_record import PickRecord, Verification
+    from selection.showcase import Showcase
+    from selection.units import Outcome, Search, Unit
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -61,6 +69,15 @@ app.add_typer(data_app, name="data")
 app.add_typer(weights_app, name="weights")
 app.add_typer(judge_app, name="judge")
 
+
+class ExecutorChoice(StrEnum):
+    """Where candidates are drawn and judged."""
+
+    inline = "inline"
+    local = "local"
+    ray = "ray"
+
+
 RunOption = Annotated[Path, typer.Option("--run", help="The run directory.", show_default=False)]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, ... (auto: cuda where there is one).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and prose on standard error.")]
@@ -74,11 +91,32 @@ EpochsOption = Annotated[
     typer.Option("--epochs", help="270-310, 270-310:2, 273,298,299, last10, all, or candidates: avg_273_299@7.", show_default=False),
 ]
 
+BudgetOption = Annotated[float | None, typer.Option("--budget", help="Evaluations at most; one is a candidate on all label maps.", min=1)]
+TimeOption = Annotated[str | None, typer.Option("--time", help="Time of measuring at most: 2h, 30min, 90s.")]
+
+ExecutorOption = Annotated[
+    ExecutorChoice, typer.Option("--executor", help="inline: this process; local: one for each GPU; ray: the machines of a cluster.")
+]
+WorkersOption = Annotated[int | None, typer.Option("--workers", help="With local or ray: so many processes. Default: one for each GPU.", min=1)]
+AddressOption = Annotated[str | None, typer.Option("--ray-address", help="With ray: HOST:PORT of the cluster's head.")]
+
 INCEPTION_FEATURES = 2048
 """For fewer images than features the bias of a Fréchet distance is at its worst."""
 
 DEMO_PAIRS, DEMO_MAPS = 96, 32
 """Training pairs and test label maps of the demo."""
+
+RACED = 12
+"""Candidates of `score` that are all measured in full unless a race is asked for."""
+
+SAMPLED = 60
+"""Evaluations of a sampler that is given no budget."""
+
+EXPONENTS = (1, 2, 4, 8, 16, 32, 64)
+"""Of the time trained, in `merge-search --kind powers`: from nearly the plain mean to the last few epochs."""
+
+WIDTHS = (0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15)
+"""Of the averages along the training in `merge-search --kind ema`."""
 
 PATIENCE = 8
 """Seconds that a stopped training gets to finish its batch and save itself; then it goes on from its last saved state."""
@@ -129,6 +167,21 @@ class GeometryChoice(StrEnum):
     native = "native"
     squash_512 = "squash-512"
     short_512 = "short-512"
+
+
+class SamplerChoice(StrEnum):
+    """Who proposes shares."""
+
+    cmaes = "cmaes"
+    tpe = "tpe"
+
+
+class KindChoice(StrEnum):
+    """An average along the training."""
+
+    windows = "windows"
+    powers = "powers"
+    ema = "ema"
 
 
 class JudgesChoice(StrEnum):
@@ -604,7 +657,9 @@ def generate(
     """Draw an image for every label map of a folder."""
     from apfgan.data import check_label_maps, find_label_maps
     from apfgan.runs import Run
+    from reports.terminal import wrapped
     from selection.evaluation import remembered
+    from selection.finishing import replacement_note
     from selection.generating import generate_images
     from selection.studio import Studio
 
@@ -614,11 +669,15 @@ def generate(
     label_maps = find_label_maps(labels)
     check_label_maps(label_maps, opened.config.data.label_classes)
     studio = Studio(opened, label_maps, remembered(opened).data, _device(device))
-    for candidate in candidates:
-        folder = out if len(candidates) == 1 else out / str(candidate)
-        generate_images(studio, candidate, folder, form=image_format.value, noise=noise is OnOff.on, progress=screen.progress)
+    # What the training set is made of is kept in the run.
+    with opened.lock() if any(each.photos or each.recalibrated for each in candidates) else nullcontext():
+        for candidate in candidates:
+            folder = out if len(candidates) == 1 else out / str(candidate)
+            generate_images(studio, candidate, folder, form=image_format.value, noise=noise is OnOff.on, progress=screen.progress)
+        notes = [note for candidate in candidates if (note := replacement_note(studio, candidate))]
     count = len(label_maps) * len(candidates)
-    screen.result({"images": count, "candidates": [str(each) for each in candidates], "out": str(out)}, f"{count} images in {out}")
+    result = {"images": count, "candidates": [str(each) for each in candidates], "out": str(out), "notes": notes}
+    screen.result(result, "\n".join([f"{count} images in {out}", *(wrapped(f"note: {note}") for note in notes)]))
 
 
 @app.command()
@@ -654,6 +713,12 @@ def score(
     classes: ClassesOption = None,
     ignore: IgnoreOption = None,
     seed: SeedOption = None,
+    race: Annotated[
+        bool | None, typer.Option("--race/--full", help="Drop who cannot be among the best early, or not. Default: race more than 12 candidates.")
+    ] = None,
+    executor: ExecutorOption = ExecutorChoice.inline,
+    workers: WorkersOption = None,
+    ray_address: AddressOption = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -705,8 +770,26 @@ def score(
         if found and (copies := found.copies_of(bench.photos.contents)):
             screen.progress.say(f"note: {copies} images are among the photos that they are compared with")
         _find_anchors(bench, evaluation, screen)
-        _measure(bench, candidates, screen)
-    _show_ranking(screen, here)
+        with _examiner(bench, screen, executor, workers, ray_address, images=found) as examiner:
+            _sweep(candidates, examiner, race=len(candidates) > RACED if race is None else race)
+    if any(each.part is None for each in here.ledger.read()):
+        _show_ranking(screen, here)
+    examiner.raise_failures()
+
+
+def _sweep(candidates: "Sequence[Candidate]", examiner: "Examiner", *, race: bool) -> None:
+    """Measure candidates on all label maps, or only those that a race leaves; says what it saved."""
+    from selection import racing
+    from selection.driving import UNLIMITED
+    from selection.merge_search import at_once
+
+    found = _search(racing.race(candidates, images=examiner.images) if race else at_once(candidates), examiner, UNLIMITED)
+    summary = racing.summarise(found, images=examiner.images)
+    if summary.dropped:
+        examiner.progress.say(
+            f"raced: {len(summary.finished)} of {len(candidates)} went on to all {examiner.images} label maps; {summary.saved:.0%} of the images "
+            f"of a full sweep were not needed (--full draws them)"
+        )
 
 
 def _find_images(
@@ -781,41 +864,63 @@ def rank(
 def merge(
     context: typer.Context,
     run: RunOption,
-    members: Annotated[list[str], typer.Argument(help="Epochs to average.", show_default=False)],
+    members: Annotated[
+        list[str], typer.Argument(help="Epochs to average, or one candidate: 0.4*273+0.6*299, avg_273_299~recal500, 299~ema0.03.", show_default=False)
+    ],
     weights: Annotated[str | None, typer.Option("--weights", help="Their shares, as 0.4,0.6. Default: equal.")] = None,
+    window: Annotated[int | None, typer.Option("--window", help="Average so many saved epochs, up to the one that is named.", min=2)] = None,
+    bn: Annotated[
+        str | None, typer.Option("--bn", help="BatchNorm's statistics: average (default), or recal:500, taken anew on 500 training label maps.")
+    ] = None,
+    allow_cross_run: Annotated[bool, typer.Option("--allow-cross-run", help="Average checkpoints of different runs all the same.")] = False,
+    data: Annotated[Path | None, typer.Option("--data", help="The training set, for recal. Default: the one that score used.")] = None,
+    device: DeviceOption = "auto",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Average checkpoints into one and save it, with its recipe beside it."""
-    from apfgan.candidates import Candidate, select_candidates
-    from apfgan.checkpoints import load_manifest, save_checkpoint
+    from apfgan.candidates import select_candidates
     from apfgan.runs import Run
-    from selection.candidate_weights import candidate_weights
+    from selection.candidate_weights import require_weights, save_candidate
     from selection.evaluation import remembered
     from selection.studio import Studio
 
     screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
     opened = Run.open(run)
-    shares = _numbers(weights, "--weights") if weights else None
-    candidate = Candidate(tuple(members), shares)
-    if not candidate.is_merge:
-        raise UsageError("a merge needs two checkpoints or more")
-    select_candidates(",".join(members), opened.checkpoint_names())  # names what is missing
+    candidate = _asked_merge(opened, members, shares=_numbers(weights, "--weights") if weights else None, window=window, norms=bn)
+    require_weights(candidate)
+    select_candidates(str(candidate), opened.checkpoint_names())  # names what is missing
     with opened.lock():
         opened.record_command(context.obj)
-        manifests = {name: load_manifest(opened, name) for name in candidate.members}
-        manifest = save_checkpoint(
-            opened,
-            candidate.base,
-            candidate_weights(Studio(opened, (), remembered(opened).data), candidate),
-            phase=manifests[candidate.members[-1]].phase,
-            data=manifests[candidate.members[-1]].data,
-            members=dict(zip(candidate.members, candidate.shares, strict=True)),
-            member_hashes={name: each.sha256 for name, each in manifests.items()},
-        )
+        studio = Studio(opened, (), data or remembered(opened).data, _device(device))
+        manifest = save_candidate(studio, candidate, allow_cross_run=allow_cross_run)
     path = opened.checkpoint_path(candidate.base)
-    screen.result({"candidate": candidate.base, "path": str(path), "sha256": manifest.sha256}, f"{candidate.base} -> {path}")
+    result = {"candidate": candidate.base, "path": str(path), "sha256": manifest.sha256, "members": dict(manifest.members)}
+    made_of = ", ".join(f"{share:.6g} of {name}" for name, share in manifest.members.items())
+    screen.result(result, f"{candidate.base} -> {path}\nmade of {made_of}")
+
+
+def _asked_merge(run: "Run", members: Sequence[str], *, shares: tuple[float, ...] | None, window: int | None, norms: str | None) -> "Candidate":
+    """The candidate that `merge` is asked to save."""
+    from apfgan.candidates import Candidate
+    from selection.merge_candidates import windows
+
+    candidate = Candidate.parse(members[0]) if len(members) == 1 and shares is None else Candidate(tuple(members), shares)
+    if window is not None:
+        (last, *others), epochs = candidate.members, run.epochs()
+        if others or not last.isdigit():
+            raise UsageError(f"--window {window} averages epochs up to one: apfgan merge --run {run.path} --window {window} EPOCH")
+        found = windows([replace(candidate, members=(str(epoch),)) for epoch in epochs if epoch <= int(last)], (window,))
+        if int(last) not in epochs or not found:
+            raise UsageError(f"there are no {window} epochs up to {last} to average; saved: {_epochs_text(list(map(str, epochs))) or 'none'}")
+        (candidate,) = found
+    if norms is not None:
+        how, _, count = norms.partition(":")
+        if norms != "average" and not (how == "recal" and count.isdecimal() and int(count) > 0):
+            raise UsageError(f"--bn {norms}: write average, or recal:500 for statistics taken anew on so many training label maps")
+        candidate = replace(candidate, recalibrated=int(count or 0))
+    return candidate
 
 
 @app.command("import")
@@ -864,17 +969,16 @@ def import_original(
 @app.command("export")
 def export_original(
     run: RunOption,
-    candidate: Annotated[str, typer.Argument(help="299, avg_273_299, 0.4*273+0.6*299, ...", show_default=False)],
+    candidate: Annotated[str, typer.Argument(help="299, avg_273_299, 0.4*273+0.6*299, 299~ema0.03, ...", show_default=False)],
     out: Annotated[Path, typer.Option("--out", help="Folder for the files.", show_default=False)],
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Write a candidate as files that the original program loads."""
-    from apfgan.checkpoints import load_manifest
     from apfgan.original import export_painter, write_painter
     from apfgan.runs import Run
-    from selection.candidate_weights import candidate_weights
+    from selection.candidate_weights import candidate_weights, require_weights, weights_phase
     from selection.evaluation import remembered
     from selection.studio import Studio
 
@@ -883,9 +987,11 @@ def export_original(
     chosen, *others = _candidates(opened, candidate, None)
     if others:
         raise UsageError(f"{candidate} names {1 + len(others)} candidates; export them one by one")
-    phase = load_manifest(opened, chosen.members[-1]).phase
-    weights = candidate_weights(Studio(opened, (), remembered(opened).data), chosen)
-    paths = write_painter(out, chosen.base, export_painter(weights, opened.config, phase=phase))
+    require_weights(chosen)
+    studio = Studio(opened, (), remembered(opened).data)
+    with opened.lock() if chosen.recalibrated else nullcontext():  # what is taken anew is kept
+        weights = candidate_weights(studio, chosen)
+    paths = write_painter(out, chosen.base, export_painter(weights, opened.config, phase=weights_phase(studio, chosen)))
     screen.result({"candidate": chosen.base, "files": [str(path) for path in paths]}, "\n".join(str(path) for path in paths))
 
 
@@ -893,26 +999,73 @@ def export_original(
 def merge_search(
     context: typer.Context,
     run: RunOption,
-    best: Annotated[int, typer.Option("--best", help="Combine so many of the best checkpoints.", min=2, max=8)] = 3,
+    best: Annotated[int | None, typer.Option("--best", help="Measure every combination of so many of the best, as the authors did.", min=2)] = None,
+    sampler: Annotated[SamplerChoice | None, typer.Option("--sampler", help="Sample the shares of the best 8 instead: for large budgets.")] = None,
+    kind: Annotated[KindChoice | None, typer.Option("--kind", help="Measure averages of one kind instead, along the training.")] = None,
+    budget: BudgetOption = None,
+    hours: TimeOption = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the sampler.", min=0)] = 0,
+    executor: ExecutorOption = ExecutorChoice.inline,
+    workers: WorkersOption = None,
+    ray_address: AddressOption = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Measure every combination of the best checkpoints, as the authors did."""
-    from apfgan.candidates import Candidate
+    """Search the mean of several checkpoints that scores best; the default plan takes at most 16 evaluations."""
     from apfgan.runs import Run
-    from selection.merge_search import combinations_of_best
+    from selection.driving import spent
 
     screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
     opened = Run.open(run)
     with opened.lock():
         opened.record_command(context.obj)
-        ranked = [Candidate.parse(place.entry.name) for place in _ranking(opened)]
-        merges = combinations_of_best(ranked, best)
+        ranked = [place.entry for place in _ranking(opened)]
         bench = _bench(opened, device, screen)
-        _measure(bench, merges, screen)
+        search = _merge_search(ranked, bench, best=best, sampler=sampler, kind=kind, seed=seed, evaluations=budget)
+        with _examiner(bench, screen, executor, workers, ray_address) as examiner:
+            found = _search(search, examiner, _budget(budget, hours))
+    screen.progress.say(f"looked at {len({unit.candidate for unit in found})} merges in {spent(found, len(bench.label_maps)):.1f} evaluations")
     _show_ranking(screen, opened)
+    examiner.raise_failures()
+
+
+def _merge_search(
+    ranked: "Sequence[Entry]",
+    bench: "Bench",
+    *,
+    best: int | None,
+    sampler: SamplerChoice | None,
+    kind: KindChoice | None,
+    seed: int,
+    evaluations: float | None,
+) -> "Search":
+    """The search that the options ask for: the plan, unless they name another."""
+    from apfgan.candidates import Candidate
+    from selection.merge_candidates import post_hoc, powers, windows
+    from selection.merge_search import at_once, exhaustive, planned
+    from selection.sampled_search import sampled
+
+    if sum(each is not None for each in (best, sampler, kind)) > 1:
+        raise UsageError("--best, --sampler and --kind each name another search: take one of them")
+    candidates = [Candidate.parse(entry.name) for entry in ranked]
+    if best is not None:
+        return exhaustive(candidates, best)
+    if sampler is not None:
+        return sampled(candidates, sampler=sampler.value, evaluations=int(evaluations or SAMPLED), seed=seed)
+    if kind is not None:
+        epochs = [Candidate((str(epoch),)) for epoch in bench.run.epochs() if epoch > bench.run.config.train.progressive_epochs]
+        if len(epochs) < 2:
+            raise UsageError(f"{bench.run.path} has {len(epochs)} epochs of the second phase: there is nothing to average along the training")
+        match kind:
+            case KindChoice.windows:
+                return at_once(windows(epochs))
+            case KindChoice.powers:
+                return at_once(powers(epochs, EXPONENTS))
+            case KindChoice.ema:
+                return at_once(post_hoc(epochs[-1], WIDTHS))
+    return planned(ranked, images=len(bench.label_maps))
 
 
 @app.command("seed-search")
@@ -921,6 +1074,9 @@ def seed_search(
     run: RunOption,
     candidate: Annotated[str | None, typer.Option("--candidate", help="Default: the best so far.")] = None,
     tries: Annotated[int, typer.Option("--tries", help="How many seeds.", min=2)] = 20,
+    executor: ExecutorOption = ExecutorChoice.inline,
+    workers: WorkersOption = None,
+    ray_address: AddressOption = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -929,7 +1085,9 @@ def seed_search(
     """Measure one candidate under many noise seeds, and say what the best of them is worth."""
     from apfgan.candidates import Candidate
     from apfgan.runs import Run
-    from selection.seed_search import judge_seeds, seeds
+    from selection.driving import UNLIMITED
+    from selection.pacing import cost_text
+    from selection.seed_search import search_seeds
 
     screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
     opened = Run.open(run)
@@ -937,17 +1095,127 @@ def seed_search(
         opened.record_command(context.obj)
         chosen = _candidates(opened, candidate, None)[0] if candidate else Candidate.parse(_ranking(opened)[0].entry.name)
         bench = _bench(opened, device, screen)
-        found = _measure(bench, [chosen.with_seed(seed) for seed in seeds(tries)], screen)
-    verdict = judge_seeds([each.composite.value for each in found])
-    best = max(found, key=lambda each: each.composite.value)
-    luck = "more than" if verdict.beats_luck else "no more than"
-    text = (
-        f"{chosen.base}, {verdict.tries} seeds: score {verdict.mean:.4f} on average, standard deviation {verdict.deviation:.4f}\n"
-        f"best: {best.candidate} with {verdict.best:.4f}, a gain of {verdict.gain:.4f} on these {best.images} images;\n"
-        f"{luck} luck gives (the best of {verdict.tries} draws of pure noise gains {verdict.gain_by_luck:.4f})\n"
-        f"expected gain on new label maps: 0" + ("" if verdict.deviation else f"\n{chosen.base} draws without noise: a seed changes nothing about it")
-    )
-    screen.result({"candidate": chosen.base, "best": best.candidate, **asdict(verdict), "expected_gain_on_new_label_maps": 0}, text)
+        with _examiner(bench, screen, executor, workers, ray_address) as examiner:
+            screen.progress.say(f"{tries} seeds of {chosen.unseeded}: {cost_text(tries, _pace(examiner))} in all")
+            found = _search(search_seeds(chosen, tries), examiner, UNLIMITED)
+    examiner.raise_failures()
+    _show_seeds(screen, chosen, list(found.values()))
+
+
+@app.command("output-search")
+def output_search(
+    context: typer.Context,
+    run: RunOption,
+    candidate: Annotated[str | None, typer.Option("--candidate", help="Default: the best so far.")] = None,
+    qualities: Annotated[str, typer.Option("--qualities", help="JPEG qualities, 1 to 95.")] = "75,85,90,95",
+    subsamplings: Annotated[str, typer.Option("--subsamplings", help="How JPEGs store colours: 420, 422, 444.")] = "420,444",
+    photos: Annotated[
+        bool | None,
+        typer.Option("--photos/--no-photos", help="Try training photos for single-class drawings, too. Default: if a training set is known."),
+    ] = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Measure one candidate's drawings stored in several ways, and say which is better than the run's own."""
+    from apfgan.candidates import Candidate
+    from apfgan.runs import Run
+    from selection import output_search as search
+    from selection.driving import UNLIMITED
+    from selection.finishing import Finish, replacement_note
+
+    screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
+    opened = Run.open(run)
+    settings = search.jpeg_settings(qualities, subsamplings)
+    with opened.lock():
+        opened.record_command(context.obj)
+        chosen = _candidates(opened, candidate, None)[0] if candidate else Candidate.parse(_ranking(opened)[0].entry.name)
+        bench = _bench(opened, device, screen)
+        if photos is None:
+            photos = bench.training_set is not None and (bench.training_set / "train" / "labels").is_dir()
+        variants = search.output_variants(chosen, settings, opened.config.output)
+        with_photos = replace(variants[0], photos=photos)
+        note = replacement_note(bench.studio, with_photos)
+        replacing = bool(Finish.of(bench.studio, with_photos).stand_ins)
+        bench = search.share_drawings(bench, variants)
+        with _examiner(bench, screen) as examiner:
+            found = _search(search.output_search(variants, photos=replacing), examiner, UNLIMITED)
+        examiner.raise_failures()
+    verdict = search.judge_outputs(found, variants[0])
+    sizes = {each.candidate: search.mean_bytes(bench, each.candidate) for each in verdict.variants}
+    _show_outputs(screen, bench, verdict, sizes, [note] if note else [])
+
+
+@app.command()
+def pick(
+    context: typer.Context,
+    run: RunOption,
+    epochs: Annotated[str | None, typer.Option("--epochs", help="What to race: 270-310, last10, ... Default: every epoch.")] = None,
+    budget: BudgetOption = None,
+    hours: TimeOption = None,
+    seeds: Annotated[int, typer.Option("--seeds", help="Fresh seeds that the finalists are confirmed with.", min=1, max=1000)] = 5,
+    merges: Annotated[bool, typer.Option("--merges/--no-merges", help="Search merges of the best, or not.")] = True,
+    hold_out: Annotated[bool, typer.Option("--hold-out", help="Search on half of the label maps, confirm on the other half.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Print what it would do and cost, and leave.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Verify the last pick: its weights, its images, its score.")] = False,
+    labels: Annotated[Path | None, typer.Option("--labels", help="Folder of label maps. Default: as the last score.")] = None,
+    real: Annotated[Path | None, typer.Option("--real", help="Photos to compare with. Default: as the last score.")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Data set that holds both (test/labels, train/imgs).")] = None,
+    judges: Annotated[JudgesChoice | None, typer.Option("--judges", help="standard, or embedded. Default: as the last score.")] = None,
+    executor: ExecutorOption = ExecutorChoice.inline,
+    workers: WorkersOption = None,
+    ray_address: AddressOption = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Choose what to hand in: race the epochs, search merges, confirm the finalists, and say how sure that is, in RUN/pick.json."""
+    from apfgan.runs import Run
+    from selection.evaluation import remembered
+    from selection.guards import guard
+    from selection.pick_plan import describe_plan, fitted, wanted_plan
+    from selection.pick_record import make_record, read_pick, save_pick, write_pick
+    from selection.picking import choose
+    from selection.verifying import verify as verify_pick
+
+    screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
+    opened = Run.open(run)
+    limit = _budget(budget, hours)
+    asked = {name: value for name, value in {"labels": labels, "real": real, "data": data, "judges": judges and judges.value}.items() if value}
+    with opened.lock():
+        opened.record_command(context.obj)
+        if verify:
+            known = read_pick(opened)
+            checked = verify_pick(_bench(opened, device, screen, asked), known, progress=screen.progress)
+            screen.result(asdict(checked), _verification_text(known.candidate, checked))
+            return
+        candidates = _candidates(opened, epochs, None) if epochs else [each for each in _candidates(opened, "all", None) if each.base in each.members]
+        bench = _bench(opened, device, screen, asked)
+        _find_anchors(bench, remembered(opened), screen)
+        with _examiner(bench, screen, executor, workers, ray_address) as examiner:
+            pace = _first_pace(examiner, candidates)
+            wanted = wanted_plan(candidates, images=examiner.images, seeds=seeds, merges=merges, hold_out=hold_out, pace=pace)
+            chosen = fitted(wanted, limit)
+            ahead = {"evaluations": chosen.costs, "seconds_per_evaluation": pace, "cut": chosen.cuts(wanted)}
+            if plan:
+                screen.result(ahead, describe_plan(chosen, wanted))
+                return
+            screen.progress.say(describe_plan(chosen, wanted))
+            decision = choose(chosen, examiner, formula=bench.formula, budget=limit, progress=screen.progress)
+        guards = guard(decision, judges=bench.judges.name, anchors=opened.read_anchors(bench.protocol_id))
+        failed = list(dict.fromkeys(str(each.unit.candidate) for each in examiner.failures))
+        record = make_record(bench, decision, guards, wanted=wanted, budget=limit, saved=save_pick(bench, decision.pick), failed=failed)
+        write_pick(opened, record)
+    screen.progress.say("verify the pick in a fresh process")
+    verification, code = _verify_elsewhere(run, device)
+    record = replace(record, verification=verification)
+    with opened.lock():
+        write_pick(opened, record)
+    _show_pick(screen, opened, record)
+    if code:
+        raise typer.Exit(code)
 
 
 @app.command()
@@ -975,13 +1243,19 @@ def submit(
     run: RunOption,
     pick: Annotated[str | None, typer.Option("--pick", help="Candidate to hand in. Default: the best so far.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="The zip. Default: RUN/result.zip.")] = None,
+    showcase: Annotated[
+        bool | None, typer.Option("--showcase/--no-showcase", help="Propose three images for a jury, in RUN/showcase. Default: for board B.")
+    ] = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Write result.zip, and verify it by judging its bytes."""
+    """Write result.zip, and verify it by judging its bytes; for board B with three images to show."""
     from apfgan.runs import Run
+    from reports.terminal import wrapped
+    from selection.finishing import replacement_note
+    from selection.showcase import propose, write_showcase
     from selection.submission import submit as write_submission
 
     screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
@@ -992,8 +1266,16 @@ def submit(
         bench = _bench(opened, device, screen)
         expected = _measure(bench, [chosen], screen)[0].composite
         done = write_submission(bench, chosen, out or run / "result.zip", expected=expected, progress=screen.progress)
+        note = replacement_note(bench.studio, chosen)
+        shown = propose(bench, chosen) if showcase or (showcase is None and bench.formula.name == "B") else None
+        if shown is not None:
+            write_showcase(bench, shown, done.path, run / "showcase")
     result = {"candidate": str(chosen), "path": str(done.path), "sha256": done.sha256, "images": done.images, "score": done.composite.value}
-    screen.result(result, f"{done.path}: {done.images} images of {chosen}; its bytes score {done.composite.value:.4f}, as measured")
+    result |= {"notes": [note] if note else [], "showcase": shown and asdict(shown)}
+    lines = [f"{done.path}: {done.images} images of {chosen}; its bytes score {done.composite.value:.4f}, as measured"]
+    lines += [wrapped(f"note: {note}")] if note else []
+    lines += _showcase_lines(shown, run / "showcase") if shown else []
+    screen.result(result, "\n".join(lines))
 
 
 @app.command()
@@ -1238,6 +1520,49 @@ def _measure(bench: "Bench", candidates: "Sequence[Candidate]", screen: Screen) 
     return [examiner.measure(unit.candidate) for unit in found]
 
 
+@contextmanager
+def _examiner(
+    bench: "Bench",
+    screen: Screen,
+    executor: ExecutorChoice = ExecutorChoice.inline,
+    workers: int | None = None,
+    address: str | None = None,
+    *,
+    images: "ImageCandidates | None" = None,
+) -> "Iterator[Examiner]":
+    """What measures on a bench that `_bench` opened, in this process or in others."""
+    from selection.evaluation import remembered
+    from selection.examining import Examiner
+    from selection.executors import WorkOrder, open_executor
+
+    order = WorkOrder.of(bench, remembered(bench.run), images=images)
+    with open_executor(executor.value, bench, order, workers=workers, address=address, progress=screen.progress) as opened:
+        yield Examiner(bench, opened, screen.progress)
+
+
+def _search(search: "Search", examiner: "Examiner", budget: "Budget") -> "dict[Unit, Outcome]":
+    """Run a search; says so when the ledger held all that it asked for."""
+    from selection.driving import drive
+
+    before = examiner.examined
+    found = drive(search, examiner, budget=budget)
+    if found and examiner.examined == before:
+        examiner.progress.say(f"nothing to measure: the ledger holds all {len(found)} already")
+    return found
+
+
+def _budget(evaluations: float | None, time: str | None) -> "Budget":
+    """What `--budget` and `--time` say."""
+    from selection.driving import Budget
+
+    if time is None:
+        return Budget(evaluations)
+    match = re.fullmatch(r"([0-9]*\.?[0-9]+) ?(h|min|s)", time.strip())
+    if not match:
+        raise UsageError(f"--time {time}: write a number and a unit, as in 2h, 30min or 90s")
+    return Budget(evaluations, float(match[1]) * {"h": 3600, "min": 60, "s": 1}[match[2]])
+
+
 def _ranking(run: "Run", *, by: str = "composite") -> "list[Place]":
     """The run's candidates in order; raises `UsageError` when nothing is measured."""
     from apfgan.ranking import comparable, rank_measurements
@@ -1281,8 +1606,12 @@ def _show_ranking(screen: Screen, run: "Run", *, by: str = "composite", top: int
     from reports.terminal import Standings
 
     places = _ranking(run, by=by)
-    left_out = len({each.candidate for each in run.ledger.read()} - {place.entry.name for place in places})
-    notes = [f"{left_out} candidates were measured under another protocol only, and are left out"] if left_out else []
+    ranked, ledger = {place.entry.name for place in places}, run.ledger.read()
+    elsewhere = {each.candidate for each in ledger if each.part is None} - ranked
+    partly = {each.candidate for each in ledger} - elsewhere - ranked
+    notes = [f"{len(elsewhere)} candidates were measured under another protocol only, and are left out"] if elsewhere else []
+    if partly:
+        notes.append(f"{len(partly)} more candidates were dropped after a part of the label maps, and are left out")
     best = max((place.entry.measurement for place in places if place.entry.measurement), key=lambda each: each.composite.value)
     if best.protocol["judges"]["judges"] == "embedded":
         notes.append("embedded judges: these numbers compare within this run only")
@@ -1299,6 +1628,126 @@ def _worth(best: "Measurement") -> dict[str, dict[str, float]]:
     formula = Formula(**best.protocol["formula"])
     values = {name: each.value for name, each in scores_of(best.metrics, distance=best.protocol["judges"]["distance"]).items()}
     return {"contributions": contributions(formula, **values), "exchange_rates": exchange_rates(formula, **values)}
+
+
+def _show_seeds(screen: Screen, candidate: "Candidate", outcomes: "Sequence[Outcome]") -> None:
+    """What a seed search found: the mean is the candidate's number; the best seed stands apart from it, for it is luck."""
+    from apfgan.ranking import better, parts_of
+    from selection.seed_search import judge_seeds
+
+    first = outcomes[0].entry
+    metrics = ("composite", *parts_of(first.metrics))
+    verdicts = {name: judge_seeds([each.entry.metrics[name].value for each in outcomes], metric=name) for name in metrics}
+    seeds = {each.unit.candidate.seed: {name: each.entry.metrics[name].value for name in metrics} for each in outcomes}
+    best = max(seeds, key=lambda seed: better("composite") * seeds[seed]["composite"])
+    score, images = verdicts["composite"], len(first.measured["composite"].influence)
+    chosen = candidate.with_seed(best)
+    if score.deviation:
+        luck = "more than" if score.beats_luck else "no more than"
+        ends = [
+            f"{luck} luck gives: the best of {score.tries} draws of pure noise gains {score.gain_by_luck:.4f}",
+            f"gain on these {images} images; expected on new label maps: 0",
+        ]
+    else:
+        ends = [f"{candidate.unseeded} draws without noise: a seed changes nothing about it"]
+    lines = [
+        f"{candidate.unseeded}, {score.tries} seeds, by mean and standard deviation:",
+        *(f"  {name:14} {verdict.mean:.4f} ±{verdict.deviation:.4f}" for name, verdict in verdicts.items()),
+        f"best seed, a figure of its own: {chosen} with {score.best:.4f}, {score.gain:.4f} above the mean",
+        *ends,
+    ]
+    result = {
+        "candidate": candidate.unseeded,
+        "tries": score.tries,
+        "images": images,
+        "metrics": {name: {**asdict(verdict), "beats_luck": verdict.beats_luck} for name, verdict in verdicts.items()},
+        "best_seed": {"candidate": str(chosen), "seed": best, **seeds[best]},
+        "seeds": seeds,
+        "expected_gain_on_new_label_maps": 0,
+    }
+    screen.result(result, "\n".join(lines))
+
+
+def _pace(examiner: "Examiner") -> float | None:
+    """Seconds of one evaluation, as far as the ledger knows, with as many at a time as the examiner takes."""
+    from selection.pacing import seconds_per_image
+
+    pace = seconds_per_image(examiner.bench)
+    return None if pace is None else pace * examiner.images / examiner.parallel
+
+
+def _first_pace(examiner: "Examiner", candidates: "Sequence[Candidate]") -> float | None:
+    """The pace, after a first few images where nothing was measured yet; None where nothing can be."""
+    from selection.measuring import CHUNK
+    from selection.units import Part, Unit
+
+    if _pace(examiner) is None:
+        part = Part(0, min(CHUNK, examiner.images))
+        next((each for each in candidates if examiner([Unit(each, part)])), None)
+    return _pace(examiner)
+
+
+def _verify_elsewhere(run: Path, device: str) -> "tuple[Verification, int]":
+    """What `apfgan pick --verify` finds in a process of its own, and its exit code."""
+    from selection.pick_record import Verification
+
+    command = [sys.executable, str(Path(__file__).resolve()), "pick", "--run", str(run), "--verify", "--device", device, "--json", "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        found = json.loads(done.stdout)
+    except ValueError as error:
+        raise EnvironmentProblem(f"the process that was to verify the pick ended with code {done.returncode}: {done.stderr.strip()}") from error
+    return (Verification(**found), 0) if done.returncode == 0 else (Verification(False, problem=found["error"]), done.returncode)
+
+
+def _show_pick(screen: Screen, run: "Run", record: "PickRecord") -> None:
+    """The verdict, what it rests on, and what speaks against it."""
+    from reports.terminal import chance_text, table, with_error, wrapped
+
+    rows = [
+        [
+            f"{place}",
+            each.candidate,
+            with_error(each.expected_score),
+            chance_text(each.probability_best),
+            "" if each.gain is None else f"{each.gain.value:+.4f}",
+            "" if each.gain is None else "yes" if each.gain_confirmed else "no",
+        ]
+        for place, each in enumerate(record.finalists, start=1)
+    ]
+    words = {"yes": "BEWARE ", "no": "fine   ", "unknown": "unknown"}
+    verdict = "a clear winner"
+    if not record.clear_winner:
+        verdict = f"no clear winner: the noise leaves {', '.join(record.within_noise)} beside it; the simplest is taken, then the latest"
+    interval = "" if record.interval is None else f" (95 %: {record.interval[0]:.4f} to {record.interval[1]:.4f})"
+    lines = [
+        wrapped(f"pick: {record.candidate}, {verdict}"),
+        wrapped(
+            f"score {record.score.value:.4f} on these images (submission), {with_error(record.expected_score)}{interval} to be expected: the mean of "
+            f"{len(record.fresh_seeds)} fresh seeds on {record.confirmed_on} label maps"
+        ),
+        "",
+        table(["", "finalist", "expected", "P(best)", f"over {record.best_single}", "confirmed"], rows),
+        "",
+        *(wrapped(f"{words[each.answer]} {each.name.replace('_', ' ')}: {each.sentence}") for each in record.guards),
+        *([wrapped(f"could not be measured: {', '.join(record.failed)}")] if record.failed else []),
+        "",
+        _verification_text(record.candidate, record.verification) if record.verification else "not verified",
+        f"{run.pick_path}; hand it in with:",
+        record.commands["submit"],
+    ]
+    screen.result(asdict(record), "\n".join(lines))
+
+
+def _verification_text(candidate: str, found: "Verification") -> str:
+    from reports.terminal import wrapped
+
+    if not found.verified:
+        return wrapped(f"NOT VERIFIED: {found.problem}")
+    return wrapped(
+        f"verified: {found.images} images of {candidate} drawn and judged anew differ by {found.largest_difference:.1g} standard deviations at most "
+        f"from what was measured; all that was measured scores {found.score:.4f}"
+    )
 
 
 def _weights_text(found: "Sequence[Status]") -> str:
@@ -1399,6 +1848,49 @@ def _show_comparison(screen: Screen, found: "Comparison", judge: Mapping[str, An
     for note in found.notes:
         lines.append(wrapped(f"note: {note}"))
     screen.result(result, "\n".join(lines))
+
+
+def _show_outputs(screen: Screen, bench: "Bench", verdict: "OutputVerdict", sizes: "Mapping[Candidate, float | None]", notes: Sequence[str]) -> None:
+    """A line for each way to store the drawings, best first, and which one to take."""
+    from apfgan.candidates import Jpeg
+    from apfgan.ranking import better
+    from reports.terminal import table, with_error, wrapped
+
+    output = bench.run.config.output
+    own = Jpeg(output.jpeg_quality, output.jpeg_subsampling)
+    rows, records = [], []
+    for each in verdict.variants:
+        size, gap = sizes[each.candidate], each.difference
+        beside = ["", "the run's own"]
+        if each.candidate != verdict.baseline:
+            ahead = better(verdict.by) * gap.value > 0
+            beside = [("+" if gap.value >= 0 else "") + with_error(gap), ("better" if ahead else "worse") if each.told_apart else "not told apart"]
+        setting = f"{each.candidate.jpeg or own}{' photos' if each.candidate.photos else ''}"
+        rows.append([setting, with_error(each.entry.metrics[verdict.by]), *beside, "" if size is None else f"{size / 1000:.1f} kB"])
+        metrics = {name: asdict(value) for name, value in each.entry.metrics.items()}
+        record = {"candidate": str(each.candidate), "metrics": metrics, "difference": asdict(gap), "told_apart": each.told_apart}
+        records.append({**record, "bytes": size})
+    result = {"baseline": str(verdict.baseline), "by": verdict.by, "choice": str(verdict.choice), "variants": records, "notes": list(notes)}
+    lines = [f"{verdict.baseline}, {len(bench.label_maps)} images, stored in {len(rows)} ways", ""]
+    lines += [table(["", "score", "difference", "", "an image"], rows), ""]
+    if verdict.choice == verdict.baseline:
+        lines.append("none is better than the run's own beyond the noise of these images")
+    else:
+        lines.append(f"take: {verdict.choice}")
+    lines += [wrapped(f"note: {note}") for note in notes]
+    screen.result(result, "\n".join(lines))
+
+
+def _showcase_lines(found: "Showcase", folder: Path) -> list[str]:
+    """The proposed images, and why these."""
+    from reports.terminal import table, wrapped
+
+    rows = [
+        [str(number), each.stem, f"{each.aesthetic:.2f}", f"{each.accuracy:.3f}", f"{each.distance:.2f}"]
+        for number, each in enumerate(found.exhibits, start=1)
+    ]
+    shown = table(["", "to show", "aesthetic", "mask", "to the nearest"], rows)
+    return ["", shown, wrapped(found.reason), f"look at them: {folder / 'contact_sheet.jpg'}"]
 
 
 def _epochs_text(names: Sequence[str]) -> str:

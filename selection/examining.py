@@ -23,6 +23,8 @@ class Examiner:
     progress: Progress = SILENT
     failures: list[Failure] = field(default_factory=list, init=False)
     """What could not be measured so far, and why."""
+    examined: int = field(default=0, init=False)
+    """Units that the ledger did not know."""
 
     @property
     def images(self) -> int:
@@ -95,6 +97,7 @@ class Examiner:
     def _record(self, outcome: Outcome) -> None:
         bench, unit, entry = self.bench, outcome.unit, outcome.entry
         part, key = bench.part(unit), measurement_key(bench, unit)
+        self.examined += 1
         bench.run.influences.write(key, [path.stem for path in bench.label_maps[part.start : part.stop]], entry.measured)
         if bench.run.ledger.find(key, candidate=entry.name) is None:  # else its influences alone were lost
             bench.run.ledger.append(

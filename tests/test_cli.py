@@ -109,7 +109,7 @@ def test_the_whole_job(apfgan, data, trained):
     found = json.loads(text)
     assert code == 0 and found["tries"] == 3 and found["expected_gain_on_new_label_maps"] == 0
     measured = {each.candidate for each in Run(trained).ledger.read()}
-    assert sum("_" in each for each in measured) == 4 and {"4", "4@1", "4@2"} <= measured and "4@3" not in measured
+    assert sum("_" in each for each in measured) >= 4 and {"4", "4@1", "4@2"} <= measured and "4@3" not in measured
 
     code, text, _ = apfgan("report", "--run", trained)
     page = (trained / "report" / "index.html").read_text()

@@ -160,7 +160,7 @@ def quick_fit(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_score_finds_the_probes_judges_and_reference_again(tmp_path: Path, data: Path, quick_fit: list[int]) -> None:
     run = Run.create(tmp_path / "run", CONFIG)
     probe = open_probe(run, data)
-    assert len(probe.bench.label_maps) == IMAGES and probe.bench.label_maps[-1].stem == "19"
+    assert len(probe.bench.label_maps) == IMAGES and {"0", "19"} <= {path.stem for path in probe.bench.label_maps}
     made = files(run.path)
     assert {name.partition("/")[0] for name in made} == {"run.toml", "judges", "features"}
     estimate = probe(build_painter(CONFIG, seed=3))
