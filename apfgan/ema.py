@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from apfgan.backend import Module, duplicate, load_arrays, move_towards, state_arrays
+from apfgan.spectral import find_vectors, normalised_weights
 
 
 class Averages:
@@ -25,12 +26,12 @@ class Averages:
             move_towards(average, self._network, share=share_at(step, exponent))
 
     def weights(self) -> dict[str, dict[str, np.ndarray]]:
-        """The arrays of each average, by the average's name; the same arrays as the network's own."""
-        return {name: state_arrays(average) for name, (_, average) in self._averages.items()}
+        """The arrays of each average, by the average's name; the same arrays as the network's own, ready to draw with."""
+        return {name: arrays | find_vectors(arrays, normalised_weights(arrays)) for name, arrays in self._states().items()}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All that is needed to go on: `NAME.ARRAY`."""
-        return {f"{name}.{key}": array for name, arrays in self.weights().items() for key, array in arrays.items()}
+        return {f"{name}.{key}": array for name, arrays in self._states().items() for key, array in arrays.items()}
 
     def load(self, arrays: Mapping[str, np.ndarray], *, origin: str) -> None:
         """Go on from what `arrays` wrote down; an average that is not among them begins at the network as it is now.
@@ -42,10 +43,19 @@ class Averages:
             own = {key.removeprefix(f"{name}."): array for key, array in arrays.items() if key.startswith(f"{name}.")}
             load_arrays(average, own or now, origin=origin)
 
+    def _states(self) -> dict[str, dict[str, np.ndarray]]:
+        return {name: state_arrays(average) for name, (_, average) in self._averages.items()}
+
 
 def average_name(width: float) -> str:
     """What the average of a relative width is called, in states and behind the epoch in a checkpoint's name: `ema0.05`."""
     return f"ema{width:g}"
+
+
+def parse_average(name: str) -> tuple[int, float]:
+    """Epoch and relative width of the average with this name as a checkpoint (`apfgan.candidates.is_average`): `299-ema0.05`."""
+    epoch, _, width = name.partition("-ema")
+    return int(epoch), float(width)
 
 
 def exponent_of(width: float) -> float:

@@ -5,7 +5,7 @@ import pytest
 
 from apfgan.backend import load_arrays, state_arrays
 from apfgan.config import Config, DataConfig, ModelConfig
-from apfgan.ema import Averages, average_name, exponent_of, share_at
+from apfgan.ema import Averages, average_name, exponent_of, parse_average, share_at
 from apfgan.errors import WeightsError
 from apfgan.networks import Painter, build_painter
 
@@ -78,3 +78,28 @@ def test_no_average_costs_nothing() -> None:
     averages = Averages(pico(), ())
     averages.follow(1)
     assert averages.arrays() == {}
+
+
+def test_an_average_is_drawn_with_a_norm_of_its_own() -> None:
+    """The average of the vectors of spectral normalisation is not those of the average."""
+    config = Config(
+        data=DataConfig(classes=("a", "b"), width=16, height=8, load_width=16),
+        model=ModelConfig(width=4, hidden=4, upsamplings=2, levels=2, spectral_norm=True),
+    )
+    painter = build_painter(config, seed=0)
+    averages = Averages(painter, [0.1])
+    for step in range(1, 6):
+        load_arrays(painter, state_arrays(build_painter(config, seed=step)), origin="test")
+        averages.follow(step)
+    found = averages.weights()["ema0.1"]
+    names = [name for name in found if f"{name}_u" in found]
+    assert names
+    for name in names:
+        matrix = found[name].reshape(len(found[name]), -1)
+        assert found[f"{name}_u"] @ matrix @ found[f"{name}_v"] == pytest.approx(np.linalg.svd(matrix, compute_uv=False)[0], rel=1e-4)
+    raw = averages.arrays()  # to go on from, it is as it is
+    assert any(not np.array_equal(raw[f"ema0.1.{name}_u"], found[f"{name}_u"]) for name in names)
+
+
+def test_a_name_says_which_average_it_is() -> None:
+    assert parse_average(f"299-{average_name(0.05)}") == (299, 0.05)
