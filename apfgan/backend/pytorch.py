@@ -80,6 +80,7 @@ class BatchNorm(Module):
         super().__init__()
         self.variance = variance
         self.processes = 1
+        self.shown: int | None = None  # images whose statistics the running ones are the mean of; None: they follow with momentum
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
 
@@ -88,8 +89,9 @@ class BatchNorm(Module):
         if self.training and self.processes > 1:
             return self._forward_together(x)
         count = x.numel() // x.shape[1]
+        share = self._share(len(x)) if self.training else 0.0
         if not self.training or (count > 1 and self.variance == "unbiased"):
-            return F.batch_norm(x, self.running_mean, self.running_var, training=self.training, momentum=_MOMENTUM, eps=_EPSILON)
+            return F.batch_norm(x, self.running_mean, self.running_var, training=self.training, momentum=share, eps=_EPSILON)
         batch_mean, batch_var = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
         if count > 1:
             # With momentum 1 the engine hands out the statistics that it computes anyway.
@@ -98,10 +100,17 @@ class BatchNorm(Module):
         else:  # one value a channel is its own mean, and no estimate of a variance
             batch_mean += x.detach().reshape(-1)
             out = x - x.mean((0, 2, 3), keepdim=True)
-        self.running_mean.lerp_(batch_mean, _MOMENTUM)
+        self.running_mean.lerp_(batch_mean, share)
         if self.variance == "biased":
-            self.running_var.lerp_(batch_var, _MOMENTUM)
+            self.running_var.lerp_(batch_var, share)
         return out
+
+    def _share(self, images: int) -> float:
+        """How far the running statistics move towards those of a batch of so many images."""
+        if self.shown is None:
+            return _MOMENTUM
+        self.shown += images
+        return images / self.shown
 
     def _forward_together(self, x: Tensor) -> Tensor:
         out, batch_mean, batch_var = _normalise_together(x, epsilon=_EPSILON)
@@ -301,6 +310,23 @@ def place(module: Module, device: str) -> None:
 def set_training(module: Module, training: bool) -> None:
     """Batch statistics, which move the running ones (True), or the running ones as they are (False)."""
     module.train(training)
+
+
+@contextmanager
+def fresh_statistics(module: Module) -> Iterator[None]:
+    """Within this context every `BatchNorm` of a network takes its running statistics anew: they are the mean over the images shown so far of
+    the statistics of their batches. All else is as outside of training, and so is the network afterwards."""
+    norms = [each for each in module.modules() if isinstance(each, BatchNorm)]
+    module.eval()
+    for norm in norms:
+        norm.train()
+        norm.shown = 0
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.eval()
+            norm.shown = None
 
 
 def freeze(module: Module) -> None:
