@@ -83,7 +83,7 @@ class Manifest:
     """What is written beside a checkpoint: where it comes from, and how to tell that it is whole."""
 
     name: str
-    """Its name as a candidate: the epoch, or a merge's name."""
+    """Its name as a candidate: the epoch, or what it was made by (`avg_273_299`, `299~recal500`)."""
     sha256: str
     """Hash of the safetensors file."""
     epoch: int | None = None
@@ -91,8 +91,10 @@ class Manifest:
     """Optimiser steps so far."""
     phase: str = ""
     members: Mapping[str, float] = field(default_factory=dict)
-    """Of a merge: the share of each checkpoint."""
+    """Of one that was made of others: the share of each checkpoint."""
     member_hashes: Mapping[str, str] = field(default_factory=dict)
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    """Of one that was made of others: all that it depends on, by content, so that it is known again when they are gone."""
     data: str = ""
     """Hash of the training data."""
     config: Mapping[str, Any] = field(default_factory=dict)

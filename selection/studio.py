@@ -11,6 +11,7 @@ from apfgan.folders import natural_order
 from apfgan.runs import Run
 from apfgan.single_class import Replacement, plan_replacements
 from apfgan.threads import in_threads
+from selection.shelf import Shelf
 from selection.survey import Survey, survey_data
 
 
@@ -24,6 +25,11 @@ class Studio:
     training_set: Path | None = None
     """Data set in the real layout, for candidates that need it (`~recal500`, `~photos`)."""
     device: str = "cpu"
+
+    @cached_property
+    def shelf(self) -> Shelf:
+        """Checkpoints that were opened before."""
+        return Shelf(self.run)
 
     @cached_property
     def survey(self) -> Survey:
