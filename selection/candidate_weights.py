@@ -174,8 +174,8 @@ def _stored_averages(run: Run, candidate: Candidate) -> tuple[list[Manifest], li
     profiles = [Profile(width, each.step) for width, each in kept if each.step]
     if epoch.step is None or not profiles:
         raise WeightsError(
-            f"an average of any width is rebuilt from those that training keeps along the way, and {run.path} has none up to epoch {epoch.name}. Train "
-            f"with --set train.ema=[0.05,0.1], as the preset full does; of plain checkpoints, average the last few: apfgan merge {epoch.name} --window 5"
+            f"averages of other widths are rebuilt from those that training keeps, and {run.path} has none up to epoch {epoch.name}. Train with "
+            f"--set train.ema=[0.05,0.1], as the preset full does; or average the last few checkpoints: apfgan merge {epoch.name} --window 5"
         )
     return [each for _, each in kept if each.step], profiles, epoch.step
 
