@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from selection.judge_check import Check
     from selection.measuring import Bench
     from selection.output_search import OutputVerdict
-    from selection.pick_record import PickRecord, Verification
+    from selection.pick_record import FinalistRecord, PickRecord, Verification
     from selection.showcase import Showcase
     from selection.units import Outcome, Search, Unit
 
@@ -305,7 +305,7 @@ def demo(
     commands = [
         ["train", "--data", str(data), "--run", str(run), "--preset", "tiny", "--device", "cpu"],
         ["score", "--run", str(run), "--data", str(data), "--epochs", "all", "--device", "cpu"],
-        ["merge-search", "--run", str(run), "--device", "cpu"],
+        ["merge-search", "--run", str(run), "--confirm", "2", "--device", "cpu"],
         ["seed-search", "--run", str(run), "--tries", "5", "--device", "cpu"],
         ["report", "--run", str(run)],
         ["submit", "--run", str(run), "--device", "cpu"],
@@ -1005,6 +1005,7 @@ def merge_search(
     budget: BudgetOption = None,
     hours: TimeOption = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the sampler.", min=0)] = 0,
+    confirm: Annotated[int, typer.Option("--confirm", help="Fresh seeds to confirm the best three with; 0: do not.", min=0, max=1000)] = 5,
     executor: ExecutorOption = ExecutorChoice.inline,
     workers: WorkersOption = None,
     ray_address: AddressOption = None,
@@ -1026,9 +1027,28 @@ def merge_search(
         search = _merge_search(ranked, bench, best=best, sampler=sampler, kind=kind, seed=seed, evaluations=budget)
         with _examiner(bench, screen, executor, workers, ray_address) as examiner:
             found = _search(search, examiner, _budget(budget, hours))
-    screen.progress.say(f"looked at {len({unit.candidate for unit in found})} merges in {spent(found, len(bench.label_maps)):.1f} evaluations")
-    _show_ranking(screen, opened)
+            screen.progress.say(f"looked at {len({unit.candidate for unit in found})} merges in {spent(found, examiner.images):.1f} evaluations")
+            finalists = _confirm(examiner, seeds=confirm) if confirm else []
+    _show_ranking(screen, opened, finalists=finalists)
     examiner.raise_failures()
+
+
+def _confirm(examiner: "Examiner", *, seeds: int) -> "list[FinalistRecord]":
+    """The best three so far and the best single checkpoint, with fresh seeds: what they truly have."""
+    from selection.confirming import FRESH_SEEDS, best_single, confirm, finalists_of, judge_confirmation
+    from selection.driving import UNLIMITED
+    from selection.pick_plan import FINALISTS
+    from selection.pick_record import finalist_record
+
+    ranking = [place for place in _ranking(examiner.bench.run) if place.entry.measurement and place.entry.measurement.seed not in FRESH_SEEDS]
+    single = best_single(ranking)
+    if single is None:
+        return []
+    finalists, fresh = finalists_of(ranking, most=FINALISTS), range(FRESH_SEEDS[0], FRESH_SEEDS[0] + seeds)
+    examiner.progress.say(f"confirm {', '.join(map(str, finalists))} with {seeds} fresh seeds")
+    found = _search(confirm(finalists, fresh), examiner, UNLIMITED)
+    confirmed = judge_confirmation(found, finalists, single=single, tried=len(ranking), formula=examiner.bench.formula, seeds=fresh)
+    return [finalist_record(each) for each in confirmed.finalists] if confirmed else []
 
 
 def _merge_search(
@@ -1113,6 +1133,9 @@ def output_search(
         bool | None,
         typer.Option("--photos/--no-photos", help="Try training photos for single-class drawings, too. Default: if a training set is known."),
     ] = None,
+    executor: ExecutorOption = ExecutorChoice.inline,
+    workers: WorkersOption = None,
+    ray_address: AddressOption = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -1139,7 +1162,7 @@ def output_search(
         note = replacement_note(bench.studio, with_photos)
         replacing = bool(Finish.of(bench.studio, with_photos).stand_ins)
         bench = search.share_drawings(bench, variants)
-        with _examiner(bench, screen) as examiner:
+        with _examiner(bench, screen, executor, workers, ray_address) as examiner:
             found = _search(search.output_search(variants, photos=replacing), examiner, UNLIMITED)
         examiner.raise_failures()
     verdict = search.judge_outputs(found, variants[0])
@@ -1241,7 +1264,7 @@ def report(
 def submit(
     context: typer.Context,
     run: RunOption,
-    pick: Annotated[str | None, typer.Option("--pick", help="Candidate to hand in. Default: the best so far.")] = None,
+    pick: Annotated[str | None, typer.Option("--pick", help="Candidate to hand in. Default: what `pick` chose, or the best so far.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="The zip. Default: RUN/result.zip.")] = None,
     showcase: Annotated[
         bool | None, typer.Option("--showcase/--no-showcase", help="Propose three images for a jury, in RUN/showcase. Default: for board B.")
@@ -1255,6 +1278,7 @@ def submit(
     from apfgan.runs import Run
     from reports.terminal import wrapped
     from selection.finishing import replacement_note
+    from selection.pick_record import read_pick
     from selection.showcase import propose, write_showcase
     from selection.submission import submit as write_submission
 
@@ -1262,7 +1286,8 @@ def submit(
     opened = Run.open(run)
     with opened.lock():
         opened.record_command(context.obj)
-        chosen = _candidates(opened, pick or _ranking(opened)[0].entry.name, None)[0]
+        best = read_pick(opened).candidate if pick is None and opened.pick_path.exists() else _ranking(opened)[0].entry.name
+        chosen = _candidates(opened, pick or best, None)[0]
         bench = _bench(opened, device, screen)
         expected = _measure(bench, [chosen], screen)[0].composite
         done = write_submission(bench, chosen, out or run / "result.zip", expected=expected, progress=screen.progress)
@@ -1601,7 +1626,10 @@ def _counts_text(classes: "Classes", parts: "Mapping[str, LabelCounts]") -> str:
     return "\n".join([*sizes, "", table(header, rows)])
 
 
-def _show_ranking(screen: Screen, run: "Run", *, by: str = "composite", top: int = 20, checks: bool = False) -> None:
+def _show_ranking(
+    screen: Screen, run: "Run", *, by: str = "composite", top: int = 20, checks: bool = False, finalists: "Sequence[FinalistRecord]" = ()
+) -> None:
+    """The ranking of a run, and below it what was confirmed with fresh seeds."""
     from apfgan.ranking import protocol_of
     from reports.terminal import Standings
 
@@ -1618,7 +1646,28 @@ def _show_ranking(screen: Screen, run: "Run", *, by: str = "composite", top: int
     elif best.images < INCEPTION_FEATURES:
         notes.append(f"a Fréchet distance is larger for fewer images: compare at {best.images} images only, and with that of real photos")
     standings = Standings(places=places, by=by, notes=notes, anchors=run.read_anchors(protocol_of(best)), worth=_worth(best))
-    screen.result(standings.as_json(), standings.as_text(top=top, checks=checks))
+    text = standings.as_text(top=top, checks=checks)
+    if finalists:
+        text += f"\n\nconfirmed with {len(finalists[0].scores)} fresh seeds:\n{_finalists_text(finalists)}"
+    screen.result(standings.as_json() | ({"confirmed": [asdict(each) for each in finalists]} if finalists else {}), text)
+
+
+def _finalists_text(finalists: "Sequence[FinalistRecord]") -> str:
+    """A table: what each is to be expected to score, and what it gains over the best single checkpoint."""
+    from reports.terminal import chance_text, shortened, table, with_error
+
+    rows = [
+        [
+            f"{place}",
+            shortened(each.candidate, 24),
+            with_error(each.expected_score),
+            chance_text(each.probability_best),
+            "best single" if each.gain is None else f"{each.gain.value:+.4f} ±{each.gain.error or 0:.4f}",
+            "" if each.gain is None else "yes" if each.gain_confirmed else "no",
+        ]
+        for place, each in enumerate(finalists, start=1)
+    ]
+    return table(["", "finalist", "expected", "P(best)", "gain", "confirmed"], rows)
 
 
 def _worth(best: "Measurement") -> dict[str, dict[str, float]]:
@@ -1702,19 +1751,8 @@ def _verify_elsewhere(run: Path, device: str) -> "tuple[Verification, int]":
 
 def _show_pick(screen: Screen, run: "Run", record: "PickRecord") -> None:
     """The verdict, what it rests on, and what speaks against it."""
-    from reports.terminal import chance_text, table, with_error, wrapped
+    from reports.terminal import with_error, wrapped
 
-    rows = [
-        [
-            f"{place}",
-            each.candidate,
-            with_error(each.expected_score),
-            chance_text(each.probability_best),
-            "" if each.gain is None else f"{each.gain.value:+.4f}",
-            "" if each.gain is None else "yes" if each.gain_confirmed else "no",
-        ]
-        for place, each in enumerate(record.finalists, start=1)
-    ]
     words = {"yes": "BEWARE ", "no": "fine   ", "unknown": "unknown"}
     verdict = "a clear winner"
     if not record.clear_winner:
@@ -1727,7 +1765,7 @@ def _show_pick(screen: Screen, run: "Run", record: "PickRecord") -> None:
             f"{len(record.fresh_seeds)} fresh seeds on {record.confirmed_on} label maps"
         ),
         "",
-        table(["", "finalist", "expected", "P(best)", f"over {record.best_single}", "confirmed"], rows),
+        _finalists_text(record.finalists),
         "",
         *(wrapped(f"{words[each.answer]} {each.name.replace('_', ' ')}: {each.sentence}") for each in record.guards),
         *([wrapped(f"could not be measured: {', '.join(record.failed)}")] if record.failed else []),

@@ -92,6 +92,23 @@ class Confirmation:
         return tuple(each for each in self.finalists if each.place.tied)
 
 
+def finalists_of(ranking: Sequence[Place], *, most: int) -> list[Candidate]:
+    """The best so many of a ranking, none for its seed alone, and the best single checkpoint where it is not among them."""
+    different: dict[str, Candidate] = {}
+    for place in ranking:
+        candidate = Candidate.parse(place.entry.name)
+        different.setdefault(candidate.unseeded, candidate)
+    best = list(different.values())[:most]
+    single = best_single(ranking)
+    return best if single is None or single in best else [*best, single]
+
+
+def best_single(ranking: Sequence[Place]) -> Candidate | None:
+    """The best of a ranking that is a checkpoint as it was trained."""
+    candidates = (Candidate.parse(place.entry.name) for place in ranking)
+    return next((each for each in candidates if not each.is_merge and each.is_plain), None)
+
+
 def confirm(finalists: Sequence[Candidate], seeds: Sequence[int] = FRESH_SEEDS, part: Part | None = None) -> Search:
     """The search that measures every finalist under every seed, on all label maps or on a part that was held out; one batch.
 

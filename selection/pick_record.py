@@ -153,7 +153,7 @@ def make_record(
         clear_winner=not decision.rivals,
         within_noise=tuple(str(each.candidate) for each in decision.rivals),
         best_single=str(decision.single),
-        finalists=tuple(map(_finalist, decision.confirmation.finalists)),
+        finalists=tuple(map(finalist_record, decision.confirmation.finalists)),
         fresh_seeds=decision.confirmation.seeds,
         confirmed_on=decision.confirmation.images,
         guards=tuple(guards),
@@ -199,7 +199,8 @@ def read_pick(run: Run) -> PickRecord:
     return record
 
 
-def _finalist(finalist: Finalist) -> FinalistRecord:
+def finalist_record(finalist: Finalist) -> FinalistRecord:
+    """What was confirmed of a finalist."""
     gain = finalist.gain
     return FinalistRecord(
         candidate=str(finalist.candidate),

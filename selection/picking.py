@@ -3,7 +3,7 @@
 The steps are searches over a `Measure`, so a pick that was stopped goes on where it was, and the same measurements give the same pick.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from apfgan.candidates import Candidate, epoch_order
@@ -11,7 +11,7 @@ from apfgan.errors import DataError
 from apfgan.progress import SILENT, Progress
 from apfgan.ranking import Entry, Place, foresee, rank
 from metrics.composite import Formula
-from selection.confirming import Confirmation, Finalist, confirm, judge_confirmation
+from selection.confirming import Confirmation, Finalist, confirm, finalists_of, judge_confirmation
 from selection.driving import UNLIMITED, Budget, drive, spent
 from selection.holding_out import FirstHalf, second_half
 from selection.merge_search import at_once, planned
@@ -72,7 +72,7 @@ def choose(plan: Plan, measure: Measure, *, formula: Formula, budget: Budget = U
     ranking = rank([outcome.entry for unit, outcome in searched.items() if unit.part is None])
     if plan.merges:
         progress.say(f"merges: {len(ranking) - len(singles)} measured in full, the best of all is {_named(ranking[0])}")
-    finalists = _finalists(plan, ranking, singles)
+    finalists = finalists_of(ranking, most=plan.finalists)
     part = second_half(plan.images) if plan.hold_out else None
     confirmed = drive(confirm(finalists, plan.seeds, part), measure)
     single, tried = _candidate(singles[0]), len({unit.candidate.unseeded for unit in searched})
@@ -123,16 +123,6 @@ def _rest(plan: Plan, budget: Budget, found: Outcomes, stage: Measure) -> Budget
     if seconds is not None:
         seconds = max(0.0, seconds - reserve * (plan.pace or 0.0) - sum(each.seconds for each in found.values()) / stage.parallel)
     return Budget(evaluations, seconds)
-
-
-def _finalists(plan: Plan, ranking: Sequence[Place], singles: Sequence[Place]) -> list[Candidate]:
-    """The best of the ranking, no weights twice, and the best single checkpoint."""
-    different: dict[str, Candidate] = {}
-    for place in ranking:
-        different.setdefault(_candidate(place).unseeded, _candidate(place))
-    best = list(different.values())[: plan.finalists]
-    single = _candidate(singles[0])
-    return best if single.unseeded in {each.unseeded for each in best} else [*best, single]
 
 
 def _candidate(place: Place) -> Candidate:
