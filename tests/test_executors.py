@@ -392,7 +392,7 @@ def test_what_is_not_waited_for_is_stopped() -> None:
 @pytest.mark.parametrize(
     ("device", "workers", "visible", "expected"),
     [
-        ("cpu", None, None, [None] * 4),
+        ("cpu", None, None, [None] * 2),
         ("cpu", 3, "0,1", [None] * 3),
         ("cuda", None, None, ["0", "1"]),
         ("cuda", None, "4,GPU-7", ["4", "GPU-7"]),

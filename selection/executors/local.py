@@ -21,8 +21,8 @@ from selection.executors.scheduling import Answer, Lost
 from selection.executors.worker import Worker, WorkOrder
 from selection.units import Unit
 
-_CORES = 2
-"""Of a worker without a GPU, unless it is said how many workers there are."""
+_CORES = 4
+"""Of a worker without a GPU, unless it is said how many workers there are; but there are two at least."""
 
 _GRACE = 5.0
 """Seconds in which a process whose pipe is closed ends by itself, so that it is known how."""
@@ -36,7 +36,7 @@ def worker_environments(device: str, workers: int | None = None) -> list[dict[st
     """
     gpus = _gpus(device) if device.startswith("cuda") else []
     cores = len(os.sched_getaffinity(0))
-    count = workers or len(gpus) or max(1, cores // _CORES)
+    count = workers or len(gpus) or max(2, cores // _CORES)
     threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cores // count)))
     shares = [{"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus else {} for number in range(count)]
     return [{"OMP_NUM_THREADS": threads, **share} for share in shares]

@@ -111,7 +111,7 @@ class RayPool:
             return worker, deepcopy(future.result())
         except self._ray.exceptions.RayError as error:
             self.stop(worker)
-            return worker, Lost(f"was lost ({' '.join(str(error).split())[:500]})")
+            return worker, Lost(f"was lost ({str(error).splitlines()[-1].strip()[:200]})")  # the last line names the cause
 
     def stop(self, worker: Any) -> None:
         """Kill an actor: whatever it writes is whole or not there."""
@@ -138,7 +138,6 @@ def _import_ray(address: str | None) -> Any:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["RAY_DEDUP_LOGS_SKIP_REGEX"] = "."  # standard output is for results; Ray writes the log of every machine that dies there
     if address:
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")  # else it tells each try to connect in its own words
         os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "3")
     return importlib.import_module("ray")
 

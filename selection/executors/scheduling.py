@@ -20,6 +20,9 @@ _STILLBORN = 3
 _GLANCE = 1.0
 """Seconds after which it is looked whether workers came or went."""
 
+_SILENCE = 60
+"""Glances after which it is said what is waited for."""
+
 _Worker = TypeVar("_Worker", bound=Hashable)
 
 
@@ -77,12 +80,15 @@ class Scheduler(Generic[_Worker]):
         A unit whose worker dies is tried again by another one, and after `RETRIES` times is a failure. Raises what a worker refuses to do,
         and `EnvironmentProblem` when no worker is left.
         """
-        queue, busy, deaths = deque(units), dict[_Worker, Unit](), Counter[Unit]()
+        queue, busy, deaths, silence = deque(units), dict[_Worker, Unit](), Counter[Unit](), 0
         try:
             while queue or busy:
                 self._staff(len(queue), len(busy))
                 self._hand_out(queue, busy)
                 if (heard := self.pool.listen(_GLANCE)) is None:
+                    silence += 1
+                    if silence == _SILENCE and not busy:
+                        self.progress.say(f"no worker is ready yet: {len(self._starting)} are starting, or wait for others to leave room")
                     continue
                 worker, answer = heard
                 unit = busy.pop(worker, None)
