@@ -32,6 +32,9 @@ LEAST_RATIO = 3.0
 LEAST_STEP = 0.013
 """Nor one that is worth less than this part of the distance: trainings that differ in nothing but their seed differ by as much (spec: metrics, 5)."""
 
+SAME_SHARES = 0.02
+"""Merges whose shares differ by no more than this in all are not told apart by any number of seeds that anyone would pay for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Gain:
@@ -93,12 +96,15 @@ class Confirmation:
 
 
 def finalists_of(ranking: Sequence[Place], *, most: int) -> list[Candidate]:
-    """The best so many of a ranking, none for its seed alone, and the best single checkpoint where it is not among them."""
-    different: dict[str, Candidate] = {}
+    """The best so many of a ranking, and the best single checkpoint where it is not among them.
+
+    None that differs from a better one by its seed alone, or hardly by its shares: it would take a place to say the same again.
+    """
+    best: list[Candidate] = []
     for place in ranking:
         candidate = Candidate.parse(place.entry.name)
-        different.setdefault(candidate.unseeded, candidate)
-    best = list(different.values())[:most]
+        if len(best) < most and not any(_alike(candidate, other) for other in best):
+            best.append(candidate)
     single = best_single(ranking)
     return best if single is None or single in best else [*best, single]
 
@@ -145,6 +151,14 @@ def judge_confirmation(
     ]
     images = len(places[0].entry.measured["composite"].influence)
     return Confirmation(tuple(_with_gains(confirmed, single, tried, formula)), tuple(whole), images)
+
+
+def _alike(one: Candidate, other: Candidate) -> bool:
+    """Whether two candidates are treated alike and have at least 1 - `SAME_SHARES` of their weights from the same checkpoints."""
+    shares, others = (dict(zip(each.members, each.shares, strict=True)) for each in (one, other))
+    moved = sum(abs(shares.get(name, 0.0) - others.get(name, 0.0)) for name in shares.keys() | others.keys()) / 2
+    treated = [replace(each, members=("any",), weights=None, seed=0, width=None) for each in (one, other)]
+    return moved <= SAME_SHARES and treated[0] == treated[1] and one.width == other.width
 
 
 def _mean_over_seeds(name: str, outcomes: Sequence[Outcome]) -> Entry:

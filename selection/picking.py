@@ -110,8 +110,8 @@ def choose(plan: Plan, measure: Measure, *, formula: Formula, budget: Budget = U
 
 
 def simplest(candidates: Iterable[Candidate]) -> Candidate:
-    """The one that takes the least explaining: of the fewest checkpoints, with nothing else done to it, then the latest."""
-    return max(candidates, key=lambda each: (-len(each.members), each.is_plain, epoch_order(each.members[-1])))
+    """The one that takes the least explaining: of the fewest checkpoints, in equal shares, with nothing else done to it, then the latest."""
+    return max(candidates, key=lambda each: (-len(each.members), each.weights is None, each.is_plain, epoch_order(each.members[-1])))
 
 
 def _rest(plan: Plan, budget: Budget, found: Outcomes, stage: Measure) -> Budget:

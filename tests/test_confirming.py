@@ -13,10 +13,10 @@ from apfgan.candidates import Candidate
 from apfgan.contest import draw_errors
 from apfgan.measured import Measured
 from apfgan.noise import QUANTILE
-from apfgan.ranking import Entry
+from apfgan.ranking import Entry, rank
 from apfgan.records import Estimate
 from metrics.composite import FORMULAS, composite, composite_measured
-from selection.confirming import FRESH_SEEDS, Confirmation, Gain, confirm, judge_confirmation
+from selection.confirming import FRESH_SEEDS, Confirmation, Gain, confirm, finalists_of, judge_confirmation
 from selection.driving import drive
 from selection.holding_out import FirstHalf, second_half
 from selection.seed_search import seeds
@@ -194,3 +194,18 @@ def test_a_search_on_the_first_half_sees_nothing_else():
     assert set(found) == {Unit(SINGLE), Unit(MERGE, Part(0, 3)), Unit(SINGLE, Part(0, 5))}
     assert all(unit == each.unit for unit, each in found.items())
     assert found[Unit(SINGLE)].slopes == {} and found[Unit(MERGE, Part(0, 3))].slopes == {"fid": 2.0}
+
+
+@pytest.mark.parametrize(
+    "ranked, finalists",
+    [
+        (["avg_3_4", "3", "4"], ["avg_3_4", "3", "4"]),
+        (["avg_3_4", "avg_3_4@7", "avg_4_5", "avg_3_5", "3"], ["avg_3_4", "avg_4_5", "avg_3_5", "3"]),
+        (["0.3*3+0.7*4", "0.31*3+0.69*4", "0.33*3+0.67*4", "3~recal9", "4"], ["0.3*3+0.7*4", "0.33*3+0.67*4", "3~recal9", "4"]),
+        (["3", "3~q90-444", "3~photos", "3~ema0.05", "4"], ["3", "3~q90-444", "3~photos"]),
+        (["avg_3_4", "4~photos"], ["avg_3_4", "4~photos"]),
+    ],
+)
+def test_finalists_are_the_best_that_differ_and_the_best_single(ranked: list[str], finalists: list[str]) -> None:
+    places = rank([Entry(name, {"composite": Estimate(1 - 0.01 * place)}) for place, name in enumerate(ranked)])
+    assert [str(each) for each in finalists_of(places, most=3)] == finalists

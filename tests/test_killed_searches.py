@@ -106,7 +106,7 @@ def server() -> Iterator[Server]:
 def scored(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose epochs are measured."""
     place = tmp_path_factory.mktemp("searches")
-    make_landscapes(place / "data", train=8, test=24, width=64, height=48)
+    make_landscapes(place / "data", train=8, test=12, width=64, height=48)
     (place / "pico.toml").write_text(PICO)
     train = ("train", "--data", place / "data", "--run", place / "run", "--config", place / "pico.toml", "--plan-seconds", 0, "--probe", 0)
     assert server.run(*train)[0] == 0
@@ -120,8 +120,8 @@ def ledger(run: Path) -> list[dict[str, object]]:
     return [{name: value for name, value in line.items() if name not in ("seconds", "check")} for line in lines]
 
 
-@pytest.mark.parametrize("search", [("merge-search",), ("seed-search", "--candidate", "6", "--tries", "8")], ids=["merge", "seed"])
-def test_killed_at_twenty_instants_it_ends_with_the_same_ledger(server: Server, scored: Path, search: tuple[str, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize("search", [("merge-search", "--confirm", 1), ("seed-search", "--candidate", "6", "--tries", "8")], ids=["merge", "seed"])
+def test_killed_at_twenty_instants_it_ends_with_the_same_ledger(server: Server, scored: Path, search: tuple[object, ...], tmp_path: Path) -> None:
     straight = tmp_path / "straight"
     shutil.copytree(scored, straight)
     verb, *options = search
@@ -136,7 +136,7 @@ def test_killed_at_twenty_instants_it_ends_with_the_same_ledger(server: Server, 
         run = tmp_path / str(number)
         shutil.copytree(scored, run)
         for _ in range(IN_A_ROW):
-            status, _ = server.run(verb, "--run", run, *options, killed_after=instants.uniform(0, 0.9 * seconds))
+            status, _ = server.run(verb, "--run", run, *options, killed_after=instants.uniform(0, 0.6 * seconds))
             interrupted += os.WIFSIGNALED(status)
         assert server.run(verb, "--run", run, *options)[0] == 0
         assert ledger(run) == expected
