@@ -187,10 +187,11 @@ def test_the_standard_judges_score_from_their_files(apfgan, data, trained, tmp_p
 def test_a_signal_that_a_library_makes_another_error_of_is_still_one(monkeypatch):
     """As when torch is interrupted while it is imported: Python wraps what a descriptor raises."""
     import cli
+    from commands.stopping import stop
 
     class Interrupted:
         def __set_name__(self, owner: type, name: str) -> None:
-            cli._stop(signal.SIGTERM, None)
+            stop(signal.SIGTERM, None)
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     monkeypatch.setattr(cli, "app", lambda **_: type("Imported", (), {"attribute": Interrupted()}))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import cli
+import commands.pick
 import selection.evaluation
 from apfgan.files import hash_file, hash_value
 from apfgan.landscapes import make_landscapes
@@ -87,7 +87,7 @@ def picked(made: Path, run: Path, data: Path, apfgan: Call, tmp_path: Path) -> P
 @pytest.fixture
 def trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     """No further process, where it is not what is tested."""
-    monkeypatch.setattr(cli, "_verify_elsewhere", lambda *_: (Verification(True, 6, 0.0, 0.5), 0))
+    monkeypatch.setattr(commands.pick, "_verify_elsewhere", lambda *_: (Verification(True, 6, 0.0, 0.5), 0))
 
 
 def flip(path: Path) -> None:
@@ -126,7 +126,7 @@ def test_picks_from_an_unmeasured_run(picked):
 def test_picking_again_measures_nothing_and_writes_the_same(apfgan, picked, made, monkeypatch):
     whole = made / "picked"
     before, ledger = Run(whole).pick_path.read_bytes(), (whole / "measurements.jsonl").read_bytes()
-    monkeypatch.setattr(cli, "_verify_elsewhere", lambda *_: (read_pick(Run(picked)).verification, 0))
+    monkeypatch.setattr(commands.pick, "_verify_elsewhere", lambda *_: (read_pick(Run(picked)).verification, 0))
     code, text, error = apfgan("pick", "--run", whole)
     assert code == 0, error
     assert Run(whole).pick_path.read_bytes() == before and (whole / "measurements.jsonl").read_bytes() == ledger
@@ -213,7 +213,7 @@ def test_a_pick_that_cannot_be_verified_says_so_and_fails(apfgan, picked, monkey
     def fresh_process(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(command, *ended, "") if "--verify" in command and "pick" in command else real(command, **options)
 
-    monkeypatch.setattr(cli.subprocess, "run", fresh_process)
+    monkeypatch.setattr(commands.pick.subprocess, "run", fresh_process)
     found, text, error = apfgan("pick", "--run", picked)
     record = read_pick(Run(picked))
     assert found == code and message in " ".join((text + error).split())

@@ -19,13 +19,13 @@ import torch
 from torch.nn import functional
 from transformers import SegformerConfig, SegformerForSemanticSegmentation, SegformerImageProcessor
 
-import cli
 from apfgan.data import Pair, find_pairs, hold_out
 from apfgan.errors import DataError, EnvironmentProblem, UsageError, WeightsError
 from apfgan.files import hash_file, lock_folder
 from apfgan.images import read_label_map, read_photo
 from apfgan.labels import Classes
 from apfgan.landscapes import make_landscapes
+from commands.stopping import PATIENCE
 from metrics import pixel_loss
 from metrics.inference import IMAGENET_MEAN, IMAGENET_STD
 from metrics.pixel_loss import UNLABELLED, pixel_cross_entropy
@@ -560,7 +560,7 @@ def test_a_signal_keeps_the_state_and_a_kill_costs_nothing_but_time(data: Path, 
     took = time.monotonic() - sent
     assert process.returncode == 143, error
     assert took < 10 and "the same command goes on from there" in error
-    assert (out / STATE).exists() or took > cli.PATIENCE  # then the first step had not ended
+    assert (out / STATE).exists() or took > PATIENCE  # then the first step had not ended
     assert not (out / "config.json").exists()
 
     process = start(data, out, tiny)

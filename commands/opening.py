@@ -1,0 +1,108 @@
+"""What several commands open before they call the core: the device, candidates, the ranking, the bench and its examiner."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from apfgan.errors import EnvironmentProblem, UsageError
+from commands.options import ExecutorChoice
+from commands.screen import Screen
+
+if TYPE_CHECKING:
+    from apfgan.candidates import Candidate
+    from apfgan.ranking import Place
+    from apfgan.runs import Run
+    from selection.driving import Budget
+    from selection.evaluation import Evaluation
+    from selection.examining import Examiner
+    from selection.image_candidates import ImageCandidates
+    from selection.measuring import Bench
+    from selection.units import Outcome, Search, Unit
+
+
+def find_device(name: str) -> str:
+    """`name`, or what `auto` means here; raises `EnvironmentProblem` for a device that this machine lacks."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise EnvironmentProblem(f"--device {name}: no CUDA device is usable here. Leave it out, or use --device cpu (see: apfgan doctor)")
+    return name
+
+
+def find_candidates(run: "Run", text: str, seed: int | None) -> "list[Candidate]":
+    """The candidates that `text` selects; those without a seed of their own get `seed`."""
+    from apfgan.candidates import select_candidates
+
+    chosen = select_candidates(text, run.checkpoint_names())
+    return [each if seed is None or each.seed else each.with_seed(seed) for each in chosen]
+
+
+def read_ranking(run: "Run", *, by: str = "composite") -> "list[Place]":
+    """The run's candidates in order; raises `UsageError` when nothing is measured."""
+    from apfgan.ranking import comparable, rank_measurements
+
+    measured = comparable(run.ledger.read(), protocol=run.current_protocol)
+    if not measured:
+        raise UsageError(f"nothing is measured in {run.path} yet. Do so with: apfgan score --run {run.path} --data DATA")
+    return rank_measurements(measured, by=by, influences=run.influences)
+
+
+def set_up_bench(
+    run: "Run", device: str, screen: Screen, asked: Mapping[str, Any] | None = None, *, images: "ImageCandidates | None" = None
+) -> "Bench":
+    """The bench of this run: as the last `score` set it up, but for what was asked for anew; remembered for the next command."""
+    from selection.evaluation import open_bench, remember, remembered
+
+    evaluation = replace(remembered(run), **(asked or {}))
+    bench = open_bench(run, evaluation, images=images, device=find_device(device), progress=screen.progress)
+    remember(run, evaluation, protocol=bench.protocol_id)
+    return bench
+
+
+def find_anchors(bench: "Bench", evaluation: "Evaluation", screen: Screen) -> None:
+    """Have it known what real photos score."""
+    from selection import anchors
+
+    anchors.find_anchors(bench, anchors.real_photos(evaluation, bench.label_maps), progress=screen.progress)
+
+
+@contextmanager
+def open_examiner(
+    bench: "Bench",
+    screen: Screen,
+    executor: ExecutorChoice = ExecutorChoice.inline,
+    workers: int | None = None,
+    address: str | None = None,
+    *,
+    images: "ImageCandidates | None" = None,
+) -> "Iterator[Examiner]":
+    """What measures on a bench that `set_up_bench` opened, in this process or in others."""
+    from selection.evaluation import remembered
+    from selection.examining import Examiner
+    from selection.executors import WorkOrder, open_executor
+
+    order = WorkOrder.of(bench, remembered(bench.run), images=images)
+    with open_executor(executor.value, bench, order, workers=workers, address=address, progress=screen.progress) as opened:
+        yield Examiner(bench, opened, screen.progress)
+
+
+def run_search(search: "Search", examiner: "Examiner", budget: "Budget") -> "dict[Unit, Outcome]":
+    """Run a search; says so when the ledger held all that it asked for."""
+    from selection.driving import drive
+
+    before = examiner.examined
+    found = drive(search, examiner, budget=budget)
+    if found and examiner.examined == before:
+        examiner.progress.say(f"nothing to measure: the ledger holds all {len(found)} already")
+    return found
+
+
+def known_pace(examiner: "Examiner") -> float | None:
+    """Seconds of one evaluation, as far as the ledger knows, with as many at a time as the examiner takes."""
+    from selection.pacing import seconds_per_image
+
+    pace = seconds_per_image(examiner.bench)
+    return None if pace is None else pace * examiner.images / examiner.parallel
