@@ -31,7 +31,8 @@ from apfgan.progress import SILENT, Progress, terminal_progress
 from apfgan.runs import Run, versions
 from apfgan.training import train
 from selection.evaluation import Evaluation, open_bench
-from selection.measuring import Bench, measure
+from selection.examining import Examiner
+from selection.measuring import Bench
 
 BASE = Config(
     data=DataConfig(width=64, height=48, load_width=72),
@@ -222,8 +223,9 @@ def perform(job: Job, *, work: Path) -> Result:
         for _ in train(run, TrainingPairs(find_pairs(work / "data"), job.config.data)):
             pass
         bench = replace(_open_bench(work), run=run)
-        untrained = measure(bench, Candidate.parse("0"))
-        measured = [measure(bench, candidate) for candidate in scored_candidates(job.config)]
+        examiner = Examiner(bench)
+        untrained = examiner.measure(Candidate.parse("0"))
+        measured = [examiner.measure(candidate) for candidate in scored_candidates(job.config)]
     with run.training_log.open(encoding="utf-8") as log:
         seconds = sum(float(row["seconds"]) for row in csv.DictReader(log))
 

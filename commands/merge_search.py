@@ -124,6 +124,7 @@ def _merge_search(
 ) -> "Search":
     """The search that the options ask for: the plan, unless they name another."""
     from apfgan.candidates import Candidate
+    from selection.candidate_weights import rebuildable_widths
     from selection.merge_candidates import post_hoc, powers, windows
     from selection.merge_search import at_once, exhaustive, planned
     from selection.sampled_search import sampled
@@ -145,5 +146,6 @@ def _merge_search(
             case KindChoice.powers:
                 return at_once(powers(epochs, EXPONENTS))
             case KindChoice.ema:
-                return at_once(post_hoc(epochs[-1], WIDTHS))
+                at_hand = rebuildable_widths(bench.run, epochs[-1])
+                return at_once(post_hoc(epochs[-1], [width for width in WIDTHS if width in at_hand]))
     return planned(ranked, images=len(bench.label_maps))

@@ -139,16 +139,24 @@ def open_label_maps(evaluation: Evaluation, *, expect: int | None = None) -> lis
 
 
 def open_bench(
-    run: Run, evaluation: Evaluation, *, images: ImageCandidates | None = None, panel: bool = True, device: str = "cpu", progress: Progress = SILENT
+    run: Run,
+    evaluation: Evaluation,
+    *,
+    images: ImageCandidates | None = None,
+    photos: Photos | None = None,
+    panel: bool = True,
+    device: str = "cpu",
+    progress: Progress = SILENT,
 ) -> Bench:
     """Everything that measuring needs, checked before the first image: label maps, photos, judges, references.
 
-    `images`: what will be measured, where it is there already. `panel`: put what the report shows beside the samples.
+    `images`: what will be measured, where it is there already. `photos`: those of a bench that was opened for the same evaluation, which checked
+    everything; workers need not do so again. `panel`: put what the report shows beside the samples.
     Raises `DataError` that lists the unusable files, `WeightsError` for missing judges, `UsageError` for what was not said.
     """
     formula = evaluation.formula
     label_maps = images.label_maps if images else open_label_maps(evaluation)
-    photos = _check_files(run, evaluation, label_maps, progress=progress)
+    photos = photos or _check_files(run, evaluation, label_maps, progress=progress)
     label_maps = order_label_maps(run, label_maps, run.config.data, progress=progress)
     judges = _judges(run, evaluation, device=device, progress=progress)
     bench = Bench(

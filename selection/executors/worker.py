@@ -19,6 +19,7 @@ from selection.executors.executor import Failure
 from selection.executors.inline import examine_or_fail
 from selection.image_candidates import ImageCandidates
 from selection.measuring import Bench
+from selection.survey import Photos
 from selection.units import Outcome, Unit
 
 _Result = TypeVar("_Result")
@@ -33,6 +34,8 @@ class WorkOrder:
     evaluation: Evaluation
     images: ImageCandidates | None
     """What is measured, where it is there already."""
+    photos: Photos
+    """What the images are compared with, checked by whoever orders."""
     device: str
     """Where the worker draws and judges: `cpu`, or `cuda` for the one GPU that it sees."""
     folder: Path
@@ -50,6 +53,7 @@ class WorkOrder:
             run=bench.run.path.resolve(),
             evaluation=evaluation,
             images=images,
+            photos=bench.photos,
             device="cuda" if device.startswith("cuda") else device,
             folder=Path.cwd(),
             protocol=bench.protocol,
@@ -85,7 +89,7 @@ class Worker:
             raise EnvironmentProblem(f"there is no {order.run}. Every machine must see the run and its data under the same paths: share their disk")
         if order.folder.is_dir():
             os.chdir(order.folder)
-        bench = open_bench(Run.open(order.run), order.evaluation, images=order.images, panel=False, device=order.device)
+        bench = open_bench(Run.open(order.run), order.evaluation, images=order.images, photos=order.photos, panel=False, device=order.device)
         ours = {**bench.protocol, **versions()}
         theirs = {**order.protocol, **order.versions}
         if differing := sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)):
