@@ -1,6 +1,7 @@
 """`apfgan merge-search`: which checkpoints to average, and how."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,7 +27,8 @@ from commands.rank import show_ranking
 from commands.screen import Screen
 
 if TYPE_CHECKING:
-    from apfgan.ranking import Entry
+    from apfgan.ranking import Entry, Place
+    from apfgan.runs import Run
     from selection.examining import Examiner
     from selection.measuring import Bench
     from selection.pick_record import FinalistRecord
@@ -66,6 +68,9 @@ def merge_search(
     budget: BudgetOption = None,
     hours: TimeOption = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the sampler.", min=0)] = 0,
+    recal: Annotated[
+        int | None, typer.Option("--recal", help="At last the best three and the best single, BatchNorm anew on so many training label maps.", min=1)
+    ] = None,
     confirm: Annotated[int, typer.Option("--confirm", help="Fresh seeds to confirm the best three with; 0: do not.", min=0, max=1000)] = 5,
     executor: ExecutorOption = ExecutorChoice.inline,
     workers: WorkersOption = None,
@@ -77,7 +82,7 @@ def merge_search(
 ) -> None:
     """Search the mean of several checkpoints that scores best; the default plan takes at most 16 evaluations."""
     from apfgan.runs import Run
-    from selection.driving import spent
+    from selection.driving import UNLIMITED, spent
 
     screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
     opened = Run.open(run)
@@ -88,10 +93,30 @@ def merge_search(
         search = _merge_search(ranked, bench, best=best, sampler=sampler, kind=kind, seed=seed, evaluations=budget)
         with open_examiner(bench, screen, executor, workers, ray_address) as examiner:
             found = run_search(search, examiner, read_budget(budget, hours))
+            if recal:
+                found |= run_search(_recalibrated(opened, recal), examiner, UNLIMITED)
             screen.progress.say(f"looked at {len({unit.candidate for unit in found})} merges in {spent(found, examiner.images):.1f} evaluations")
             finalists = _confirm(examiner, seeds=confirm) if confirm else []
     show_ranking(screen, opened, finalists=finalists)
     examiner.raise_failures()
+
+
+def _found(run: "Run") -> "list[Place]":
+    """The ranking without what was measured to confirm it."""
+    from selection.confirming import is_fresh
+
+    return [place for place in read_ranking(run) if not (place.entry.measurement and is_fresh(place.entry.measurement.seed))]
+
+
+def _recalibrated(run: "Run", label_maps: int) -> "Search":
+    """The best three so far and the best single checkpoint, with BatchNorm's statistics taken anew: what is no merit of merging helps that, too."""
+    from apfgan.candidates import Candidate
+    from selection.confirming import finalists_of
+    from selection.merge_search import at_once
+    from selection.pick_plan import FINALISTS
+
+    as_averaged = [place for place in _found(run) if not Candidate.parse(place.entry.name).recalibrated]
+    return at_once(replace(each, recalibrated=label_maps) for each in finalists_of(as_averaged, most=FINALISTS))
 
 
 def _confirm(examiner: "Examiner", *, seeds: int) -> "list[FinalistRecord]":
@@ -101,7 +126,7 @@ def _confirm(examiner: "Examiner", *, seeds: int) -> "list[FinalistRecord]":
     from selection.pick_plan import FINALISTS
     from selection.pick_record import finalist_record
 
-    ranking = [place for place in read_ranking(examiner.bench.run) if place.entry.measurement and place.entry.measurement.seed not in FRESH_SEEDS]
+    ranking = _found(examiner.bench.run)
     single = best_single(ranking)
     if single is None:
         return []

@@ -26,6 +26,9 @@ from selection.units import Outcome, Outcomes, Part, Search, Unit
 FRESH_SEEDS = tuple(range(1001, 1006))
 """The fixed seeds of a confirmation: none of those that a seed search looks at."""
 
+MOST_SEEDS = 1000
+"""Of a confirmation; they follow one another."""
+
 LEAST_RATIO = 3.0
 """A gain of fewer standard errors is not claimed (spec: metrics, 5)."""
 
@@ -93,6 +96,11 @@ class Confirmation:
     def leaders(self) -> tuple[Finalist, ...]:
         """The best, and those that are not told apart from it."""
         return tuple(each for each in self.finalists if each.place.tied)
+
+
+def is_fresh(seed: int) -> bool:
+    """Whether a seed is one of a confirmation, however many it took."""
+    return FRESH_SEEDS[0] <= seed < FRESH_SEEDS[0] + MOST_SEEDS
 
 
 def finalists_of(ranking: Sequence[Place], *, most: int) -> list[Candidate]:
