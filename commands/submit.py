@@ -43,8 +43,9 @@ def submit(
     opened = Run.open(run)
     with opened.lock():
         opened.record_command(context.obj)
-        best = read_pick(opened).candidate if pick is None and opened.pick_path.exists() else read_ranking(opened)[0].entry.name
-        chosen = find_candidates(opened, pick or best, None)[0]
+        if pick is None:
+            pick = read_pick(opened).candidate if opened.pick_path.exists() else read_ranking(opened)[0].entry.name
+        chosen = find_candidates(opened, pick, None)[0]
         bench = set_up_bench(opened, device, screen)
         expected = _measure(bench, [chosen], screen)[0].composite
         done = write_submission(bench, chosen, out or run / "result.zip", expected=expected, progress=screen.progress)

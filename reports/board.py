@@ -3,6 +3,7 @@
 Numbers are compared only under one protocol and formula, and image by image: all candidates draw the same label maps.
 """
 
+import json
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -139,6 +140,17 @@ class SeedGroup:
         return expected_maximum(len(self.rows)) * self.deviation
 
 
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """What `apfgan pick` came to."""
+
+    candidate: str
+    expected: Estimate
+    """With fresh seeds."""
+    clear: bool
+    """Whether it is told from all other finalists."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Excluded:
     """Measurements that may not be compared with the ranked ones, and why."""
@@ -167,6 +179,8 @@ class Board:
     """What to expect of `rows` on other label maps; None when nothing was measured."""
     anchors: Anchors | None = None
     """What real photos score under the protocol behind `rows`."""
+    picked: Picked | None = None
+    """What was picked under the protocol behind `rows`."""
 
     @property
     def protocol(self) -> Mapping[str, Any]:
@@ -331,7 +345,19 @@ def read_board(run: Run) -> Board:
         ),
         outlook=outlook,
         anchors=run.read_anchors(protocol_of(current[-1])) if current else None,
+        picked=_read_picked(run, protocol_of(current[-1])) if current else None,
     )
+
+
+def _read_picked(run: Run, protocol: str) -> Picked | None:
+    """What was picked under a protocol; None where nothing was, or the record cannot be read."""
+    try:
+        record = json.loads(run.pick_path.read_bytes())
+        if record["protocol_id"] != protocol:
+            return None
+        return Picked(str(record["candidate"]), Estimate(**record["expected_score"]), bool(record["clear_winner"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def parse_candidate(name: str) -> Candidate | None:

@@ -373,6 +373,7 @@ def _summary(board: Board, notes: Sequence[str], moment: str) -> dict[str, Any]:
         "tried": board.outlook.tried if board.outlook else 0,
         "submission_score": asdict(best.score) if best else None,
         "expected_score": asdict(board.outlook.expected) if board.outlook and board.outlook.expected else None,
+        "picked": asdict(board.picked) if board.picked else None,
         "ranking": [
             {
                 "rank": row.rank,

@@ -123,6 +123,12 @@ def test_picks_from_an_unmeasured_run(picked):
     assert sum(record.spent.values()) == pytest.approx(len(measured))
 
 
+def test_what_was_picked_is_handed_in(apfgan, picked):
+    code, text, error = apfgan("submit", "--run", picked, "--json")
+    assert code == 0, error
+    assert json.loads(text)["candidate"] == read_pick(Run(picked)).candidate
+
+
 def test_picking_again_measures_nothing_and_writes_the_same(apfgan, picked, made, monkeypatch):
     whole = made / "picked"
     before, ledger = Run(whole).pick_path.read_bytes(), (whole / "measurements.jsonl").read_bytes()

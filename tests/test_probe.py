@@ -169,7 +169,7 @@ def test_score_finds_the_probes_judges_and_reference_again(tmp_path: Path, data:
     assert again(build_painter(CONFIG, seed=3)) == estimate and quick_fit == [10]  # of 12 pairs two are held out
     bench = open_bench(run, Evaluation(data=data), panel=False)
     assert bench.photos.key == probe.bench.photos.key and bench.judges.identity == probe.bench.judges.identity
-    assert files(run.path) == made and run.ledger.read() == []
+    assert all(name.startswith("features/order_") for name in files(run.path) - made) and run.ledger.read() == []  # of the other label maps
     assert bench.protocol_id != probe.bench.protocol_id
 
 

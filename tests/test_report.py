@@ -20,6 +20,7 @@ from apfgan.errors import DataError
 from apfgan.files import append_line, hash_value, write_arrays, write_bytes, write_json, write_text
 from apfgan.labels import Classes
 from apfgan.measured import Measured
+from apfgan.ranking import protocol_of
 from apfgan.records import Estimate, Measurement
 from apfgan.runs import Run
 from reports.board import read_board
@@ -336,6 +337,18 @@ def test_parts_of_the_label_maps_are_told_but_not_ranked(tmp_path: Path) -> None
     assert "1 measurement of a part of the label maps" in (run.report / "index.html").read_text()
     table = pd.read_csv(run.report / "scores.csv", dtype=str, keep_default_na=False)
     assert table[["rank", "part"]].to_numpy().tolist() == [["1", ""], ["", "0-8"]]
+
+
+@pytest.mark.parametrize("damage", [None, "protocol", "cut off", "a list"])
+def test_what_was_picked_is_told_where_it_was_picked_by_these_numbers(tmp_path: Path, damage: str | None) -> None:
+    run = build_run(tmp_path / "run")
+    record = {"candidate": "avg_<b>", "expected_score": {"value": 0.4321, "error": 0.01}, "clear_winner": False}
+    record["protocol_id"] = "another" if damage == "protocol" else protocol_of(run.ledger.read()[-1])
+    text = json.dumps([record] if damage == "a list" else record)
+    run.pick_path.write_text(text[:-5] if damage == "cut off" else text)
+    html = write_report(run).read_text()
+    told = "avg_&lt;b&gt;" in html and "expected to score 0.4321" in html
+    assert told == (damage is None) and "avg_<b>" not in html
 
 
 def test_merges_are_held_against_their_best_member(run: Run) -> None:
