@@ -140,7 +140,9 @@ def _show_pick(screen: Screen, run: "Run", record: "PickRecord") -> None:
     words = {"yes": "BEWARE ", "no": "fine   ", "unknown": "unknown"}
     verdict = "a clear winner"
     if not record.clear_winner:
-        verdict = f"no clear winner: the noise leaves {', '.join(record.within_noise)} beside it; the simplest is taken, then the latest"
+        verdict = (
+            f"no clear winner: the noise leaves {', '.join(record.within_noise)} beside it; of those within one standard error it is the simplest"
+        )
     interval = "" if record.interval is None else f" (95 %: {record.interval[0]:.4f} to {record.interval[1]:.4f})"
     lines = [
         wrapped(f"pick: {record.candidate}, {verdict}"),

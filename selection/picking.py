@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from apfgan.candidates import Candidate, epoch_order
 from apfgan.errors import DataError
 from apfgan.progress import SILENT, Progress
-from apfgan.ranking import Entry, Place, foresee, rank
+from apfgan.ranking import Entry, Place, foresee, gap, rank
 from metrics.composite import Formula
 from selection.confirming import Confirmation, Finalist, confirm, finalists_of, judge_confirmation
 from selection.driving import UNLIMITED, Budget, drive, spent
@@ -54,8 +54,9 @@ class Decision:
 def choose(plan: Plan, measure: Measure, *, formula: Formula, budget: Budget = UNLIMITED, progress: Progress = SILENT) -> Decision:
     """Carry out a plan; `formula` is that of the composite. The budget ends the searches, never the confirmation, which it was planned for.
 
-    The pick is the best of the confirmed. Where the noise leaves others beside it, it is the simplest of these: a single checkpoint before a
-    merge, a merge of few before one of many, then the latest. Raises `DataError` where there is nothing to choose from.
+    The pick is the best of the confirmed. Where others are within one standard error of it, it is the simplest of these: a single checkpoint
+    before a merge, a merge of few before one of many, equal shares before others, then the latest. Raises `DataError` where there is nothing to
+    choose from.
     """
     stage: Measure = FirstHalf(measure) if plan.hold_out else measure
     raced = drive(race(plan.singles, images=stage.images), stage, budget=_rest(plan, budget, {}, stage))
@@ -87,7 +88,7 @@ def choose(plan: Plan, measure: Measure, *, formula: Formula, budget: Budget = U
     )
     if confirmation is None:
         raise DataError("none of the finalists could be measured with fresh seeds: see above what kept them from it")
-    pick = simplest([each.candidate for each in confirmation.leaders])
+    pick = simplest(each.candidate for each in confirmation.finalists if _within_an_error(each, confirmation.finalists[0]))
     whole = drive(at_once([pick, single]), measure)
     if len(whole) < len({pick, single}):
         raise DataError(f"{pick} and {single} were confirmed, and cannot both be measured on all label maps: see above what kept them from it")
@@ -123,6 +124,13 @@ def _rest(plan: Plan, budget: Budget, found: Outcomes, stage: Measure) -> Budget
     if seconds is not None:
         seconds = max(0.0, seconds - reserve * (plan.pace or 0.0) - sum(each.seconds for each in found.values()) / stage.parallel)
     return Budget(evaluations, seconds)
+
+
+def _within_an_error(one: Finalist, best: Finalist) -> bool:
+    """Whether a finalist is behind the best by no more than the standard error of that difference. A wider margin would often give points away:
+    what many pairs leave undecided may well be decided for one of them."""
+    behind = gap(best.place.entry, one.place.entry)
+    return behind.value <= (behind.error or 0.0)
 
 
 def _candidate(place: Place) -> Candidate:

@@ -10,7 +10,7 @@ from apfgan.candidates import Candidate
 from apfgan.errors import DataError, UsageError
 from apfgan.measured import Measured
 from apfgan.randomness import random_source
-from apfgan.ranking import Entry
+from apfgan.ranking import Entry, gap
 from apfgan.records import Anchors, Estimate
 from metrics.composite import FORMULAS, composite_measured
 from selection.driving import Budget
@@ -94,9 +94,25 @@ def test_the_only_winner_is_a_single_where_merging_harms():
 
 def test_no_clear_winner_names_the_set_and_takes_the_simplest():
     decision = pick(World(distances={str(10 + index): 30.0 for index in range(6)}, noise=4.0))
-    assert decision.pick == decision.single and decision.rivals
+    assert not decision.pick.is_merge and decision.rivals
     chances = [each.standing.probability_best for each in decision.confirmation.finalists]
     assert sum(chances) == pytest.approx(1.0) and max(chances) < 0.95
+
+
+def test_points_are_not_given_away_for_simplicity():
+    # Merges are better by a little more than their error: not enough for a verdict over all pairs, and too much to go without.
+    flat = {str(10 + index): 30.0 for index in range(6)}
+    worlds = [pick(World(distances=flat, bonus=bonus, noise=3.0)) for bonus in (0.2, 0.4, 0.6, 0.8)]
+    for decision in worlds:
+        best, chosen = decision.confirmation.finalists[0], decision.finalist
+        lead = gap(best.place.entry, chosen.place.entry)
+        assert lead.value <= (lead.error or 0.0)
+        simpler = [each for each in decision.confirmation.finalists if len(each.candidate.members) < len(decision.pick.members)]
+        for other in simpler:
+            given_away = gap(best.place.entry, other.place.entry)
+            assert given_away.value > given_away.error
+    simplest_of_all = [simplest(each.candidate for each in decision.confirmation.leaders) for decision in worlds]
+    assert any(decision.pick != simple for decision, simple in zip(worlds, simplest_of_all, strict=True))
 
 
 def test_simplest_is_of_few_checkpoints_then_plain_then_late():
