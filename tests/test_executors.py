@@ -505,6 +505,7 @@ def test_what_a_worker_takes_of_its_machine() -> None:
     assert ray_cluster._needs(nodes({"CPU": 16.0, "GPU": 2.0}, {"CPU": 32.0}, {"CPU": 6.0, "GPU": 1.0}), "cuda") == {"GPU": 1, "CPU": 6}
     assert ray_cluster._needs(nodes({"CPU": 64.0, "GPU": 8.0}, {"CPU": 0.0}), "cpu") == {"GPU": 0, "CPU": 4}
     assert ray_cluster._needs(nodes({"CPU": 64.0}, {"CPU": 2.0}), "cpu") == {"GPU": 0, "CPU": 2}
+    assert ray_cluster._needs(nodes({"CPU": 2.0}), "cpu", 2) == ray_cluster._needs(nodes({"CPU": 2.0}), "cpu", 5) == {"GPU": 0, "CPU": 1}
     for device, machine in (("cuda", {"CPU": 64.0}), ("cpu", {"GPU": 1.0})):
         with pytest.raises(EnvironmentProblem, match="no machine"):
             ray_cluster._needs(nodes(machine), device)

@@ -60,7 +60,7 @@ def ray_pool(order: WorkOrder, *, address: str | None = None, workers: int | Non
     ray = _import_ray(address)
     _connect(ray, address)
     try:
-        pool = RayPool(ray, order, _needs(ray.nodes(), order.device), limit=workers)
+        pool = RayPool(ray, order, _needs(ray.nodes(), order.device, workers), limit=workers)
         try:
             yield pool
         finally:
@@ -198,15 +198,15 @@ def _handlers_kept() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _needs(nodes: list[Mapping[str, Any]], device: str) -> dict[str, int]:
-    """What each worker takes of its machine: a GPU and its share of the cores, or a few cores."""
+def _needs(nodes: list[Mapping[str, Any]], device: str, workers: int | None = None) -> dict[str, int]:
+    """What each worker takes of its machine: a GPU and its share of the cores, or a few cores; fewer where so many `workers` would find no room."""
     resources = [node["Resources"] for node in nodes if node["Alive"]]
     if device == "cuda":
         if shares := [int(has.get("CPU", 0) // has["GPU"]) for has in resources if has.get("GPU", 0) >= 1]:
             return {"GPU": 1, "CPU": min(shares)}
         raise EnvironmentProblem("no machine of the Ray cluster has a GPU. Say --device cpu, or start Ray where there is one")
     if cores := [int(has["CPU"]) for has in resources if has.get("CPU", 0) >= 1]:
-        return {"GPU": 0, "CPU": min(_CORES, *cores)}
+        return {"GPU": 0, "CPU": min(_CORES, *cores, max(1, sum(cores) // (workers or 1)))}
     raise EnvironmentProblem("no machine of the Ray cluster lends a core. Start one with: ray start --address HOST:PORT --num-cpus N")
 
 
