@@ -1,20 +1,16 @@
 """`apfgan submit`: the zip to hand in."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commands.opening import find_candidates, read_ranking, set_up_bench
+from commands.opening import find_candidates, open_examiner, read_ranking, run_search, set_up_bench
 from commands.options import DeviceOption, JsonOption, QuietOption, RunOption, VerboseOption
 from commands.screen import Screen
 
 if TYPE_CHECKING:
-    from apfgan.candidates import Candidate
-    from apfgan.records import Measurement
-    from selection.measuring import Bench
     from selection.showcase import Showcase
 
 
@@ -34,7 +30,9 @@ def submit(
     """Write result.zip, and verify it by judging its bytes; for board B with three images to show."""
     from apfgan.runs import Run
     from reports.terminal import wrapped
+    from selection.driving import UNLIMITED
     from selection.finishing import replacement_note
+    from selection.merge_search import at_once
     from selection.pick_record import read_pick
     from selection.showcase import propose, write_showcase
     from selection.submission import submit as write_submission
@@ -47,7 +45,10 @@ def submit(
             pick = read_pick(opened).candidate if opened.pick_path.exists() else read_ranking(opened)[0].entry.name
         chosen = find_candidates(opened, pick, None)[0]
         bench = set_up_bench(opened, device, screen)
-        expected = _measure(bench, [chosen], screen)[0].composite
+        with open_examiner(bench, screen) as examiner:
+            run_search(at_once([chosen]), examiner, UNLIMITED)
+            examiner.raise_failures()
+            expected = examiner.measure(chosen).composite
         done = write_submission(bench, chosen, out or run / "result.zip", expected=expected, progress=screen.progress)
         note = replacement_note(bench.studio, chosen)
         shown = propose(bench, chosen) if showcase or (showcase is None and bench.formula.name == "B") else None
@@ -59,23 +60,6 @@ def submit(
     lines += [wrapped(f"note: {note}")] if note else []
     lines += _showcase_lines(shown, run / "showcase") if shown else []
     screen.result(result, "\n".join(lines))
-
-
-def _measure(bench: "Bench", candidates: "Sequence[Candidate]", screen: Screen) -> "list[Measurement]":
-    """Measure all of them on all label maps; says so when there was nothing left to do."""
-    from selection.examining import Examiner
-    from selection.units import Unit
-
-    examiner = Examiner(bench, progress=screen.progress)
-    units = [Unit(candidate) for candidate in candidates]
-    known = sum(map(examiner.is_known, units))
-    if known == len(units):
-        screen.progress.say(f"nothing to measure: the ledger holds all {known} already")
-    elif known:
-        screen.progress.say(f"{known} of {len(units)} are in the ledger already")
-    found = examiner(units)
-    examiner.raise_failures()
-    return [examiner.measure(unit.candidate) for unit in found]
 
 
 def _showcase_lines(found: "Showcase", folder: Path) -> list[str]:

@@ -63,10 +63,6 @@ class Examiner:
         assert found is not None, "what was recorded is in the ledger"
         return found
 
-    def is_known(self, unit: Unit) -> bool:
-        """Whether the ledger holds the unit's numbers, whoever they were measured for."""
-        return self.bench.run.ledger.find(measurement_key(self.bench, unit)) is not None
-
     def raise_failures(self) -> None:
         """Raise the first thing that kept a candidate from being measured, and name them all."""
         if self.failures:
