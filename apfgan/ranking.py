@@ -108,7 +108,7 @@ def rank(entries: Sequence[Entry], *, by: str = "composite") -> list[Place]:
 
     def order(entry: Entry) -> tuple[float, float, int]:
         accuracy = entry.metrics.get("mask_accuracy")
-        return (-sign * entry.metrics[by].value, -(accuracy.value if accuracy else 0.0), -_latest_epoch(entry.name))
+        return (-sign * entry.metrics[by].value, -(accuracy.value if accuracy else 0.0), -latest_epoch(entry.name))
 
     ordered = sorted(entries, key=order)
     known = all(entry.metrics[by].error is not None for entry in ordered)
@@ -242,7 +242,7 @@ def _family(metric: str) -> str:
     return metric.partition("-")[0]
 
 
-def _latest_epoch(name: str) -> int:
+def latest_epoch(name: str) -> int:
     """The largest epoch that a candidate is made of; -1 where none is."""
     candidate = _candidate(name)
     return max((int(member) for member in candidate.members if member.isdigit()), default=-1) if candidate else -1

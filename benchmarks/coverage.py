@@ -28,6 +28,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from pydantic import TypeAdapter
 
+from apfgan.composite import FORMULAS, Formula, composite_estimate, composite_measured
 from apfgan.confusion import class_scores, mask_accuracy, mean_iou
 from apfgan.files import append_line, hash_value, write_bytes, write_text
 from apfgan.measured import Measured
@@ -36,7 +37,6 @@ from apfgan.progress import Progress, terminal_progress
 from apfgan.records import DISTANCE_CLIP, Estimate
 from apfgan.runs import versions
 from benchmarks.world import Observations, Stage, World, draw_pair, open_stage
-from metrics.composite import FORMULAS, Formula, composite_estimate, composite_measured
 from metrics.frechet import frechet_distance
 from metrics.reference import Reference
 

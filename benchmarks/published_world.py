@@ -24,11 +24,11 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from apfgan.candidates import Candidate
+from apfgan.composite import FORMULAS, composite_estimate, composite_measured
 from apfgan.measured import Measured
 from apfgan.randomness import random_source
 from apfgan.ranking import Entry
 from apfgan.records import Estimate
-from metrics.composite import FORMULAS, composite_estimate, composite_measured
 from selection.units import Outcome, Part, Unit
 
 IMAGES = 1000

@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from pydantic import TypeAdapter
 
 from apfgan.candidates import Candidate
+from apfgan.composite import FORMULAS, composite
 from apfgan.files import append_line, hash_value, write_bytes, write_text
 from apfgan.noise import QUANTILE, difference
 from apfgan.progress import Progress, terminal_progress
@@ -31,7 +32,6 @@ from apfgan.ranking import Entry, foresee, gap, rank
 from apfgan.records import Estimate
 from apfgan.runs import versions
 from benchmarks.published_world import AESTHETIC, IMAGES, MASK_ACCURACY, Contest, World, published
-from metrics.composite import FORMULAS, composite
 from selection.driving import drive, spent
 from selection.merge_candidates import ladder, uniform, windows
 from selection.merge_search import at_once, exhaustive, planned

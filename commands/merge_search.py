@@ -27,11 +27,11 @@ from commands.rank import show_ranking
 from commands.screen import Screen
 
 if TYPE_CHECKING:
+    from apfgan.picks import FinalistRecord
     from apfgan.ranking import Entry, Place
     from apfgan.runs import Run
     from selection.examining import Examiner
     from selection.measuring import Bench
-    from selection.pick_record import FinalistRecord
     from selection.units import Search
 
 SAMPLED = 60

@@ -32,9 +32,9 @@ from commands.screen import Screen
 
 if TYPE_CHECKING:
     from apfgan.candidates import Candidate
+    from apfgan.picks import PickRecord, Verification
     from apfgan.runs import Run
     from selection.examining import Examiner
-    from selection.pick_record import PickRecord, Verification
 
 
 def pick(
@@ -61,11 +61,12 @@ def pick(
     verbose: VerboseOption = False,
 ) -> None:
     """Choose what to hand in: race the epochs, search merges, confirm the finalists, and say how sure that is, in RUN/pick.json."""
+    from apfgan.picks import read_pick, write_pick
     from apfgan.runs import Run
     from selection.evaluation import remembered
     from selection.guards import guard
     from selection.pick_plan import describe_plan, fitted, wanted_plan
-    from selection.pick_record import make_record, read_pick, save_pick, write_pick
+    from selection.pick_record import make_record, save_pick
     from selection.picking import choose
     from selection.verifying import verify as verify_pick
 
@@ -122,7 +123,7 @@ def _first_pace(examiner: "Examiner", candidates: "Sequence[Candidate]") -> floa
 
 def _verify_elsewhere(run: Path, device: str) -> "tuple[Verification, int]":
     """What `apfgan pick --verify` finds in a process of its own, and its exit code."""
-    from selection.pick_record import Verification
+    from apfgan.picks import Verification
 
     command = command_line(["pick", "--run", str(run), "--verify", "--device", device, "--json", "--quiet"])
     done = subprocess.run(command, capture_output=True, text=True, check=False)

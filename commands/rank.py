@@ -13,9 +13,9 @@ from commands.options import JsonOption, QuietOption, VerboseOption
 from commands.screen import Screen
 
 if TYPE_CHECKING:
+    from apfgan.picks import FinalistRecord
     from apfgan.records import Measurement
     from apfgan.runs import Run
-    from selection.pick_record import FinalistRecord
 
 INCEPTION_FEATURES = 2048
 """For fewer images than features the bias of a Fréchet distance is at its worst."""
@@ -33,8 +33,8 @@ def rank(
     verbose: VerboseOption = False,
 ) -> None:
     """Order what was measured, best first, with its noise."""
+    from apfgan.composite import find_formula
     from apfgan.runs import Run
-    from metrics.composite import find_formula
     from reports.terminal import Standings
     from selection.tables import rank_table
 
@@ -95,7 +95,7 @@ def finalists_text(finalists: "Sequence[FinalistRecord]") -> str:
 
 def _worth(best: "Measurement") -> dict[str, dict[str, float]]:
     """What each term adds to the total of a measurement, and how much the total moves for one unit of each score."""
-    from metrics.composite import Formula, contributions, exchange_rates, scores_of
+    from apfgan.composite import Formula, contributions, exchange_rates, scores_of
 
     formula = Formula(**best.protocol["formula"])
     values = {name: each.value for name, each in scores_of(best.metrics, distance=best.protocol["judges"]["distance"]).items()}

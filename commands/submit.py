@@ -28,12 +28,12 @@ def submit(
     verbose: VerboseOption = False,
 ) -> None:
     """Write result.zip, and verify it by judging its bytes; for board B with three images to show."""
+    from apfgan.picks import read_pick
     from apfgan.runs import Run
     from reports.terminal import wrapped
     from selection.driving import UNLIMITED
     from selection.finishing import replacement_note
     from selection.merge_search import at_once
-    from selection.pick_record import read_pick
     from selection.showcase import propose, write_showcase
     from selection.submission import submit as write_submission
 

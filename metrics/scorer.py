@@ -16,9 +16,9 @@ from itertools import islice
 
 import numpy as np
 
+from apfgan.composite import FORMULAS, Formula, composite_measured
 from apfgan.errors import DataError
 from apfgan.measured import Measured
-from metrics.composite import FORMULAS, Formula, composite_measured
 from metrics.judges import FeatureJudge, Judges, Observations
 from metrics.reference import Reference
 

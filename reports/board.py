@@ -3,7 +3,6 @@
 Numbers are compared only under one protocol and formula, and image by image: all candidates draw the same label maps.
 """
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -13,9 +12,10 @@ from typing import Any
 
 from apfgan.candidates import Candidate
 from apfgan.config import Config
-from apfgan.errors import UsageError
+from apfgan.errors import DataError, UsageError
 from apfgan.noise import expected_maximum, probability_positive
-from apfgan.ranking import Entry, Outlook, Place, Standing, comparable, foresee, gap, parts_of, protocol_of, rank_measurements
+from apfgan.picks import PickRecord, read_pick
+from apfgan.ranking import Entry, Outlook, Place, Standing, comparable, foresee, gap, latest_epoch, parts_of, protocol_of, rank_measurements
 from apfgan.records import Anchors, Estimate, Measurement
 from apfgan.runs import Run
 
@@ -65,6 +65,11 @@ class Row:
     def epoch(self) -> int | None:
         """Its epoch, where it is one and no variant."""
         return int(self.unseeded) if self.kind == "epoch" else None
+
+    @property
+    def latest_epoch(self) -> int:
+        """The largest epoch that it is made of, by which equal scores are ordered; -1 where none is."""
+        return latest_epoch(self.name)
 
     @property
     def seed(self) -> int:
@@ -140,17 +145,6 @@ class SeedGroup:
         return expected_maximum(len(self.rows)) * self.deviation
 
 
-@dataclass(frozen=True, slots=True)
-class Picked:
-    """What `apfgan pick` came to."""
-
-    candidate: str
-    expected: Estimate
-    """With fresh seeds."""
-    clear: bool
-    """Whether it is told from all other finalists."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Excluded:
     """Measurements that may not be compared with the ranked ones, and why."""
@@ -179,7 +173,7 @@ class Board:
     """What to expect of `rows` on other label maps; None when nothing was measured."""
     anchors: Anchors | None = None
     """What real photos score under the protocol behind `rows`."""
-    picked: Picked | None = None
+    pick: PickRecord | None = None
     """What was picked under the protocol behind `rows`."""
 
     @property
@@ -202,6 +196,18 @@ class Board:
     def best(self) -> Row | None:
         """The first row."""
         return self.rows[0] if self.rows else None
+
+    @property
+    def choice(self) -> Row | None:
+        """What to use: the pick where there is one that is ranked here, else the best."""
+        return (self.find(self.pick.candidate) if self.pick else None) or self.best
+
+    @property
+    def rival(self) -> Row | None:
+        """What the choice is first compared with: what a user would take who does not choose, or else the best of other weights."""
+        others = (row for row in self.rows if self.choice is not None and row.unseeded != self.choice.unseeded)
+        last = self.last_epoch
+        return last if last is not None and self.choice is not None and last.unseeded != self.choice.unseeded else next(others, None)
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -345,19 +351,17 @@ def read_board(run: Run) -> Board:
         ),
         outlook=outlook,
         anchors=run.read_anchors(protocol_of(current[-1])) if current else None,
-        picked=_read_picked(run, protocol_of(current[-1])) if current else None,
+        pick=_read_pick(run, protocol_of(current[-1])) if current else None,
     )
 
 
-def _read_picked(run: Run, protocol: str) -> Picked | None:
+def _read_pick(run: Run, protocol: str) -> PickRecord | None:
     """What was picked under a protocol; None where nothing was, or the record cannot be read."""
     try:
-        record = json.loads(run.pick_path.read_bytes())
-        if record["protocol_id"] != protocol:
-            return None
-        return Picked(str(record["candidate"]), Estimate(**record["expected_score"]), bool(record["clear_winner"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        record = read_pick(run)
+    except (DataError, UsageError):
         return None
+    return record if record.protocol_id == protocol else None
 
 
 def parse_candidate(name: str) -> Candidate | None:

@@ -30,8 +30,9 @@ from reports.board import (
     metric_title,
     read_board,
 )
-from reports.gallery import read_gallery
+from reports.exhibition import Exhibition, read_exhibition
 from reports.observations import Observations, read_observations
+from reports.page_data import page_data
 from reports.plots import MOST_MERGES, Curve, draw_plots, loss_curves, score_curves, tradeoffs, write_plots
 from reports.tables import write_tables
 from reports.terminal import chance_text
@@ -45,7 +46,10 @@ FEW_IMAGES = 20
 MANY_CLASSES = 40
 """Above so many classes their table starts folded."""
 
-_FOLDER = Path(__file__).parent
+_FOLDER = Path(__file__).parent / "html"
+STYLES = ("base.css", "tables.css", "plots.css", "images.css", "narrow.css", "print.css")
+SCRIPTS = ("core.js", "theme.js", "tables.js")
+"""In this order they are one style sheet and one script within the page, whose security policy names their hashes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,35 +103,67 @@ class Format:
         return "" if error is None else f"± {QUANTILE * error:.{self.decimals[name]}f}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """Everything that one report shows, read before anything is written."""
+
+    board: Board
+    observed: Mapping[str, Observations]
+    """Of each ranked candidate that has them, by its name, best first."""
+    exhibition: Exhibition
+    losses: tuple[Curve, ...]
+    notes: tuple[str, ...]
+    """What a reader must know before trusting the numbers."""
+    origin: tuple[tuple[str, str], ...]
+    """Checkpoint files behind the choice, with their hashes."""
+    configuration: str
+    history: tuple[Mapping[str, str], ...]
+    """The commands that made the run."""
+    sources: tuple[Path, ...]
+    """Files that the report stands on."""
+
+
 def write_report(run: Run, *, now: datetime | None = None) -> Path:
     """Write the run's report (`index.html`, `report.json`, tables, plots) and return the path of its page.
 
     It can be made at any time, also while the run is still being scored. The same run gives the same bytes but for the time `now`.
     Raises `DataError` when the ledger is damaged, `EnvironmentProblem` when the report cannot be written.
     """
-    moment = (now or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    return _write(read_content(run), run.report, now=now)
+
+
+def read_content(run: Run) -> Content:
+    """What the report of a run shows."""
     board = read_board(run)
     observed, problems = _read_all_observations(run, board)
-    losses = loss_curves(run)
-    files = [*write_tables(run.report, board, observed), *write_plots(run.report / "plots", board, losses)]
-    notes = (*_notes(board), *problems)
-    write_json(run.report / "report.json", _summary(board, notes, moment))
-    page = run.report / "index.html"
-    write_text(page, _render(run, board, observed, losses=losses, notes=notes, files=_describe_files(run, files), moment=moment))
+    sources = (run.config_path, run.ledger.path, run.path / "history.jsonl", run.training_log, run.pick_path)
+    return Content(
+        board=board,
+        observed=observed,
+        exhibition=read_exhibition(run, board, observed),
+        losses=loss_curves(run),
+        notes=(*_notes(board), *problems),
+        origin=tuple(_origin(run, board.choice)),
+        configuration=run.config_path.read_text(encoding="utf-8"),
+        history=tuple(_history(run)),
+        sources=tuple(path for path in sources if path.exists()),
+    )
+
+
+def _write(content: Content, folder: Path, *, now: datetime | None) -> Path:
+    """Write a report into `folder` and return the path of its page."""
+    moment = (now or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    board = content.board
+    files = [*write_tables(folder, board, content.observed), *write_plots(folder / "plots", board, content.losses)]
+    write_json(folder / "report.json", _summary(board, content.notes, moment))
+    page = folder / "index.html"
+    write_text(page, _render(content, files=_describe_files(content.sources, files, folder), moment=moment))
     return page
 
 
-def _render(
-    run: Run,
-    board: Board,
-    observed: Mapping[str, Observations],
-    *,
-    losses: Sequence[Curve],
-    notes: Sequence[str],
-    files: Sequence[Mapping[str, Any]],
-    moment: str,
-) -> str:
-    style, script = (_FOLDER / "style.css").read_text(encoding="utf-8"), (_FOLDER / "page.js").read_text(encoding="utf-8")
+def _render(content: Content, *, files: Sequence[Mapping[str, Any]], moment: str) -> str:
+    board = content.board
+    style, script = _join("style", STYLES), _join("script", SCRIPTS)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDER), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -141,10 +177,12 @@ def _render(
         metric_title=metric_title,
         chance=chance_text,
     )
-    classes = _class_rows(board, observed)
+    classes = _class_rows(board, content.observed)
     return environment.get_template("page.html.j2").render(
         board=board,
         best=board.best,
+        choice=board.choice,
+        rival=board.rival,
         versus=[(role, found) for role, row in _rivals(board) if (found := board.compare(row))],
         steps=_steps(board),
         intervals=_intervals(board),
@@ -152,19 +190,19 @@ def _render(
         distances=frozenset(name for name in (*board.metrics, *board.checks) if better(name) < 0),
         protocol_id=protocol_of(board.best.measurement) if board.best else "",
         protocol=list(flatten(board.protocol)),
-        origin=_origin(run, board.best),
-        command=shlex.join(["apfgan", "submit", "--run", board.run_path, "--pick", board.best.name])
-        if board.best and board.drawn(board.best)
+        origin=content.origin,
+        command=shlex.join(["apfgan", "submit", "--run", board.run_path, "--pick", board.choice.name])
+        if board.choice and board.drawn(board.choice)
         else "",
         commands_to_begin=_commands_to_begin(board),
         plots={
             name: [(plot, Markup(plot.svg)) for plot in plots]  # our own drawing, with every text escaped by the XML writer
-            for name, plots in draw_plots(board, losses).items()
+            for name, plots in draw_plots(board, content.losses).items()
         },
         tradeoffs=tradeoffs(board),
         score_curves=score_curves(board),
-        loss_curves=losses,
-        gallery=read_gallery(run, board, observed),
+        loss_curves=content.losses,
+        exhibition=content.exhibition,
         classes=classes,
         classes_folded=len(board.config.data.classes) > MANY_CLASSES,
         legend=_legend(board.config.data.label_classes, classes),
@@ -172,18 +210,24 @@ def _render(
         most_merges=MOST_MERGES,
         seeds=[(group, expected_maximum(len(group.rows))) for group in board.seeds],
         few_images=FEW_IMAGES,
-        configuration=run.config_path.read_text(encoding="utf-8"),
-        history=_history(run),
+        configuration=content.configuration,
+        history=content.history,
         files=files,
-        notes=notes,
+        notes=content.notes,
         moment=moment,
         versions=versions(),
+        data=page_data(board, content.exhibition, content.observed),
         style=Markup(style),  # our own files, without a user's text in them
         script=Markup(script),
         policy=(
             f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'; base-uri 'none'; form-action 'none'"
         ),
     )
+
+
+def _join(folder: str, names: Sequence[str]) -> str:
+    """Our own files, one behind the other."""
+    return "\n".join((_FOLDER / folder / name).read_text(encoding="utf-8") for name in names)
 
 
 def _read_all_observations(run: Run, board: Board) -> tuple[dict[str, Observations], tuple[str, ...]]:
@@ -339,18 +383,11 @@ def _history(run: Run) -> list[dict[str, str]]:
     return entries
 
 
-def _describe_files(run: Run, written: Sequence[Path]) -> list[dict[str, Any]]:
+def _describe_files(sources: Sequence[Path], written: Sequence[Path], folder: Path) -> list[dict[str, Any]]:
     """Files that the report stands on and those it consists of; only the latter, whose names are ours, are linked."""
-    sources = [path for path in (run.config_path, run.ledger.path, run.path / "history.jsonl", run.training_log) if path.exists()]
-    return [
-        {
-            "name": path.relative_to(run.path).as_posix(),
-            "link": path.relative_to(run.report).as_posix() if path.is_relative_to(run.report) else None,
-            "size": path.stat().st_size,
-            "sha256": hash_file(path),
-        }
-        for path in [*sources, *written]
-    ]
+    named: list[tuple[Path, str, str | None]] = [(path, path.name, None) for path in sources]
+    named += [(path, path.relative_to(folder).as_posix(), path.relative_to(folder).as_posix()) for path in written]
+    return [{"name": name, "link": link, "size": path.stat().st_size, "sha256": hash_file(path)} for path, name, link in named]
 
 
 def _summary(board: Board, notes: Sequence[str], moment: str) -> dict[str, Any]:
@@ -368,12 +405,13 @@ def _summary(board: Board, notes: Sequence[str], moment: str) -> dict[str, Any]:
         "checkpoints": len(board.checkpoints),
         "measured_checkpoints": board.measured_checkpoints,
         "best": best.name if best else None,
+        "choice": board.choice.name if board.choice else None,
         "clear": board.clear,
         "within_noise": [row.name for row in board.tied],
         "tried": board.outlook.tried if board.outlook else 0,
         "submission_score": asdict(best.score) if best else None,
         "expected_score": asdict(board.outlook.expected) if board.outlook and board.outlook.expected else None,
-        "picked": asdict(board.picked) if board.picked else None,
+        "pick": asdict(board.pick) if board.pick else None,
         "ranking": [
             {
                 "rank": row.rank,

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from apfgan.composite import composite_estimate, composite_measured
 from apfgan.config import DataConfig, OutputConfig
 from apfgan.data import find_pairs, hold_out, load_label_map, spread
 from apfgan.files import write_json
@@ -19,7 +20,6 @@ from apfgan.image_sets import StoredImage, hash_each, hash_images, read_images
 from apfgan.images import resize_photo
 from apfgan.progress import SILENT, Progress
 from apfgan.records import Anchors, Estimate
-from metrics.composite import composite_estimate, composite_measured
 from metrics.floor import measure_floor
 from selection.drawn import Drawn
 from selection.evaluation import HELD_OUT, Evaluation, photos_beside

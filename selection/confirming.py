@@ -16,11 +16,11 @@ import numpy as np
 from scipy.stats import norm
 
 from apfgan.candidates import Candidate
+from apfgan.composite import Formula, exchange_rates, scores_of
 from apfgan.measured import Measured
 from apfgan.noise import CONFIDENCE, holm
 from apfgan.ranking import Entry, Place, Standing, foresee, gap, is_distance, parts_of, rank
 from apfgan.records import Estimate
-from metrics.composite import Formula, exchange_rates, scores_of
 from selection.units import Outcome, Outcomes, Part, Search, Unit
 
 FRESH_SEEDS = tuple(range(1001, 1006))

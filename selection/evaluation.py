@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from apfgan.composite import Formula, find_formula, require_complete
 from apfgan.data import check_label_maps, find_label_maps, find_pairs, hash_label_maps, hold_out, load_label_map, spread
 from apfgan.errors import DataError, UsageError
 from apfgan.files import hash_file, write_bytes, write_json
@@ -16,7 +17,6 @@ from apfgan.image_sets import StoredImage, find_images, read_images
 from apfgan.images import encode_jpeg, encode_png, read_photo, resize_photo
 from apfgan.progress import SILENT, Progress
 from apfgan.runs import Run
-from metrics.composite import Formula, find_formula, require_complete
 from metrics.embedded import EmbeddedJudge, embedded_judges, fit
 from metrics.judges import Judges
 from metrics.reference import Reference

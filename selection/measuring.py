@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from apfgan.candidates import Candidate
+from apfgan.composite import Formula
 from apfgan.data import hash_label_maps, spread
 from apfgan.errors import DataError
 from apfgan.files import hash_value, read_arrays, write_arrays, write_bytes
@@ -23,7 +24,6 @@ from apfgan.measured import Measured
 from apfgan.progress import SILENT, Progress
 from apfgan.ranking import Entry, protocol_id
 from apfgan.runs import Run
-from metrics.composite import Formula
 from metrics.judges import Judges, Observations
 from metrics.reference import Reference
 from metrics.scorer import join, total_scores

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from apfgan.candidates import Candidate, epoch_order
+from apfgan.composite import Formula
 from apfgan.errors import DataError
 from apfgan.progress import SILENT, Progress
 from apfgan.ranking import Entry, Place, foresee, gap, rank
-from metrics.composite import Formula
 from selection.confirming import Confirmation, Finalist, confirm, finalists_of, judge_confirmation
 from selection.driving import UNLIMITED, Budget, drive, spent
 from selection.holding_out import FirstHalf, second_half

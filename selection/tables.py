@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from apfgan.composite import FORMULAS, Formula, composite_estimate
 from apfgan.errors import DataError
 from apfgan.ranking import Entry, Place, is_metric, rank
 from apfgan.records import Estimate
-from metrics.composite import FORMULAS, Formula, composite_estimate
 
 _PARTS = ("mask_accuracy", "aesthetic", "fid")
 

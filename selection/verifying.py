@@ -5,11 +5,11 @@ import numpy as np
 from apfgan.candidates import Candidate
 from apfgan.checkpoints import load_manifest, open_weights
 from apfgan.errors import EnvironmentProblem, WeightsError
+from apfgan.picks import PickRecord, Verification
 from apfgan.progress import SILENT, Progress
 from metrics.judges import Observations
 from selection.candidate_weights import weights_identity
 from selection.measuring import Bench, look, observations_key, observe, totals
-from selection.pick_record import PickRecord, Verification
 
 IMAGES = 32
 """Images that are drawn and judged again."""

@@ -20,6 +20,7 @@ import pytest
 
 import cli
 from apfgan.config import LEAST_SIDE
+from tests.browser import launch_browser
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -202,3 +203,10 @@ def clean_inception_weights(pytorch_fid_inception: Any, tmp_path_factory: pytest
         warnings.simplefilter("ignore", FutureWarning)  # newer PyTorch would rather not have such files
         torch.jit.script(Network().eval()).save(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[object]:
+    """Headless Chromium."""
+    with launch_browser() as launched:
+        yield launched

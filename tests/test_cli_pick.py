@@ -16,8 +16,8 @@ import commands.pick
 import selection.evaluation
 from apfgan.files import hash_file, hash_value
 from apfgan.landscapes import make_landscapes
+from apfgan.picks import Verification, read_pick
 from apfgan.runs import Run
-from selection.pick_record import Verification, read_pick
 
 PICO = """
 [data]

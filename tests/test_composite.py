@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from apfgan.composite import FORMULAS, Formula, composite, composite_estimate, composite_measured, contributions, exchange_rates, find_formula
 from apfgan.errors import UsageError
 from apfgan.measured import Measured
 from apfgan.records import Estimate
-from metrics.composite import FORMULAS, Formula, composite, composite_estimate, composite_measured, contributions, exchange_rates, find_formula
 
 PUBLISHED = Path(__file__).parents[2] / "shared" / "published" / "competition_scores.csv"
 A, B, THIRD = FORMULAS["A"], FORMULAS["B"], FORMULAS["jittor3"]

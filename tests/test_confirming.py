@@ -10,12 +10,12 @@ from scipy.stats import norm
 
 import apfgan.ranking
 from apfgan.candidates import Candidate
+from apfgan.composite import FORMULAS, composite, composite_measured
 from apfgan.contest import draw_errors
 from apfgan.measured import Measured
 from apfgan.noise import QUANTILE
 from apfgan.ranking import Entry, rank
 from apfgan.records import Estimate
-from metrics.composite import FORMULAS, composite, composite_measured
 from selection.confirming import FRESH_SEEDS, Confirmation, Gain, confirm, finalists_of, judge_confirmation
 from selection.driving import drive
 from selection.holding_out import FirstHalf, second_half

@@ -11,6 +11,7 @@ import pytest
 from apfgan.backend import state_arrays
 from apfgan.candidates import Candidate
 from apfgan.checkpoints import save_checkpoint
+from apfgan.composite import FORMULAS
 from apfgan.config import Config, DataConfig, ModelConfig, TrainConfig
 from apfgan.data import find_label_maps
 from apfgan.errors import EnvironmentProblem, WeightsError
@@ -18,7 +19,6 @@ from apfgan.images import Encoding, decode_stored, encode_png
 from apfgan.networks import build_painter
 from apfgan.records import Estimate, Measurement
 from apfgan.runs import Run
-from metrics.composite import FORMULAS
 from metrics.frechet import frechet_distance
 from metrics.judges import Judges
 from metrics.reference import Reference

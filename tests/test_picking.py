@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from apfgan.candidates import Candidate
+from apfgan.composite import FORMULAS, composite_measured
 from apfgan.errors import DataError, UsageError
 from apfgan.measured import Measured
 from apfgan.randomness import random_source
 from apfgan.ranking import Entry, gap
 from apfgan.records import Anchors, Estimate
-from metrics.composite import FORMULAS, composite_measured
 from selection.driving import Budget
 from selection.guards import guard, worsened
 from selection.merge_search import greatest_cost

@@ -12,6 +12,7 @@ import pytest
 from apfgan.backend import load_arrays, set_training, state_arrays
 from apfgan.candidates import Candidate
 from apfgan.checkpoints import save_checkpoint
+from apfgan.composite import FORMULAS
 from apfgan.config import Config, DataConfig, ModelConfig, TrainConfig
 from apfgan.data import TrainingPairs, find_label_maps, find_pairs
 from apfgan.images import encode_jpeg, encode_png
@@ -19,7 +20,6 @@ from apfgan.networks import build_painter
 from apfgan.players import Players, plan_epoch
 from apfgan.runs import Run
 from metrics import embedded
-from metrics.composite import FORMULAS
 from metrics.judges import Judges
 from metrics.reference import Reference
 from selection import evaluation

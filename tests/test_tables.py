@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from apfgan.composite import FORMULAS
 from apfgan.errors import DataError
-from metrics.composite import FORMULAS
 from selection.tables import rank_table
 
 PUBLISHED = Path(__file__).parents[2] / "shared" / "published"

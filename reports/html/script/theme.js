@@ -1,0 +1,19 @@
+// Theme: the system's, light or dark. Kept while the page is open, and beyond where the browser lets a local file keep anything.
+{
+  const button = byId("theme");
+  const themes = ["system", "light", "dark"];
+  const show = (theme) => {
+    button.textContent = `theme: ${theme}`;
+    if (theme === "system") delete document.documentElement.dataset.theme;
+    else document.documentElement.dataset.theme = theme;
+  };
+  const remembered = () => { try { return localStorage.getItem("apfgan-theme"); } catch { return null; } };
+  const remember = (theme) => { try { localStorage.setItem("apfgan-theme", theme); } catch { /* a private window */ } };
+  let current = themes.includes(remembered()) ? remembered() : "system";
+  show(current);
+  button.addEventListener("click", () => {
+    current = themes[(themes.indexOf(current) + 1) % themes.length];
+    remember(current);
+    show(current);
+  });
+}
