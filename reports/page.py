@@ -47,8 +47,8 @@ MANY_CLASSES = 40
 """Above so many classes their table starts folded."""
 
 _FOLDER = Path(__file__).parent / "html"
-STYLES = ("base.css", "tables.css", "plots.css", "images.css", "narrow.css", "print.css")
-SCRIPTS = ("core.js", "theme.js", "tables.js")
+STYLES = ("base.css", "verdict.css", "tables.css", "plots.css", "images.css", "classes.css", "narrow.css", "print.css")
+SCRIPTS = ("core.js", "theme.js", "tables.js", "leaderboard.js", "weights.js", "curves.js", "images.js", "classes.js")
 """In this order they are one style sheet and one script within the page, whose security policy names their hashes."""
 
 

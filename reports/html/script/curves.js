@@ -1,0 +1,1 @@
+// Curves over epochs: a click chooses the epoch everywhere.

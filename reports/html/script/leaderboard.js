@@ -1,0 +1,1 @@
+// The leaderboard: choosing A and B, folding seeds, copying the table.

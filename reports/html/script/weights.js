@@ -1,0 +1,1 @@
+// Sliders for the weights of the total, which rank the candidates anew.
