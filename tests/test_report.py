@@ -25,7 +25,7 @@ from reports.page import write_report
 from reports.plots import tradeoffs
 from reports.tables import defuse
 from tests.browser import open_page
-from tests.report_runs import EVERYTHING, NOW, PROTOCOL, STEMS, build_run, landscape, measure, photograph, save_observations, save_picture
+from tests.report_runs import EVERYTHING, MERGES, NOW, PROTOCOL, STEMS, build_run, landscape, measure, photograph, save_observations, save_picture
 
 
 @pytest.fixture(scope="module")
