@@ -94,29 +94,38 @@ def write_json(path: Path, value: object) -> None:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write named arrays as an `.npz`, durably; all but floats, which hardly shrink, compressed.
+    """Write named arrays as an `.npz`, durably and sealed; all but floats, which hardly shrink, compressed."""
 
-    The zip's comment is the SHA-256 of what stands before it.
-    """
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
+    def write(archive: zipfile.ZipFile) -> None:
         for name, array in arrays.items():
             entry = zipfile.ZipInfo(f"{name}.npy")
             entry.compress_type = zipfile.ZIP_STORED if np.asanyarray(array).dtype.kind == "f" else zipfile.ZIP_DEFLATED
             with archive.open(entry, "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
-    content = buffer.getvalue().removesuffix(b"\0\0")  # the length of an empty comment
-    comment = hash_bytes(content).encode()
-    write_bytes(path, content + len(comment).to_bytes(2, "little") + comment)
+
+    _write_sealed(path, write)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The named arrays that `write_arrays` wrote; raises `FileNotFoundError`, or `DataError` if they are not what was written."""
-    content = path.read_bytes()
-    if content[-64:] != hash_bytes(content[:-66]).encode():  # zip's own checksums leave out its headers, and with them whole members
-        raise DataError(f"{path} is damaged. Delete it and run the same command again: it is made anew.")
-    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+    with np.load(_read_sealed(path), allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
+
+
+def write_pack(path: Path, members: Mapping[str, bytes]) -> None:
+    """Write files that are small or compressed already as one `.zip`, durably and sealed. The same members give the same bytes."""
+
+    def write(archive: zipfile.ZipFile) -> None:
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(name), content)  # stored as it is, with zip's earliest time stamp
+
+    _write_sealed(path, write)
+
+
+def read_pack(path: Path) -> dict[str, bytes]:
+    """The files that `write_pack` wrote; raises `FileNotFoundError`, or `DataError` if they are not what was written."""
+    with zipfile.ZipFile(_read_sealed(path)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
 
 
 def append_line(path: Path, line: str) -> None:
@@ -178,6 +187,24 @@ def hash_value(value: Any) -> str:
     """SHA-256 of a JSON value in canonical form: the same value gives the same hash, whatever the order of its keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _write_sealed(path: Path, write: Callable[[zipfile.ZipFile], None]) -> None:
+    """Write the zip that `write` fills, durably; its comment is the SHA-256 of what stands before it."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        write(archive)
+    content = buffer.getvalue().removesuffix(b"\0\0")  # the length of an empty comment
+    comment = hash_bytes(content).encode()
+    write_bytes(path, content + len(comment).to_bytes(2, "little") + comment)
+
+
+def _read_sealed(path: Path) -> BinaryIO:
+    """The zip that `_write_sealed` wrote; raises `FileNotFoundError`, or `DataError` if it is not what was written."""
+    content = path.read_bytes()
+    if content[-64:] != hash_bytes(content[:-66]).encode():  # zip's own checksums leave out its headers, and with them whole members
+        raise DataError(f"{path} is damaged. Delete it and run the same command again: it is made anew.")
+    return io.BytesIO(content)
 
 
 def _end_of_last_line(file: BinaryIO, end: int) -> int:

@@ -114,6 +114,11 @@ class Run:
         return self.path / "samples"
 
     @property
+    def prints(self) -> Path:
+        """Folder of small pictures of all measured images (`apfgan.prints`): `KEY/0000.zip`, with the key of the observations, and so on."""
+        return self.path / "prints"
+
+    @property
     def panel(self) -> Path:
         """Folder of the panel's label maps (`STEM.png`, painted) and photos (`STEM.jpg`), for the report."""
         return self.path / "panel"
@@ -203,6 +208,7 @@ class Run:
                 self.influences.folder,
                 self.anchors,
                 self.samples,
+                self.prints,
                 self.previews,
                 self.tensorboard,
             )
