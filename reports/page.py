@@ -18,7 +18,7 @@ from apfgan.errors import DataError
 from apfgan.files import hash_file, write_json, write_text
 from apfgan.labels import Classes
 from apfgan.noise import QUANTILE, expected_maximum
-from apfgan.ranking import better, clipping_note, protocol_of, variant_notes
+from apfgan.ranking import better, protocol_of
 from apfgan.records import Estimate
 from apfgan.runs import Run, versions
 from reports.board import (
@@ -31,6 +31,7 @@ from reports.board import (
     read_board,
 )
 from reports.exhibition import Exhibition, read_exhibition
+from reports.notes import board_notes
 from reports.observations import Observations, read_observations
 from reports.page_data import page_data
 from reports.plots import MOST_MERGES, Curve, draw_plots, loss_curves, score_curves, tradeoffs, write_plots
@@ -142,7 +143,7 @@ def read_content(run: Run) -> Content:
         observed=observed,
         exhibition=read_exhibition(run, board, observed),
         losses=loss_curves(run),
-        notes=(*_notes(board), *problems),
+        notes=(*board_notes(board), *problems),
         origin=tuple(_origin(run, board.choice)),
         configuration=run.config_path.read_text(encoding="utf-8"),
         history=tuple(_history(run)),
@@ -243,34 +244,6 @@ def _read_all_observations(run: Run, board: Board) -> tuple[dict[str, Observatio
                 observed[row.name] = found
     more = f" The same goes for {len(damaged) - 1} more." if len(damaged) > 1 else ""
     return observed, (f"Left out of the tables by image and by class: {damaged[0]}{more}",) if damaged else ()
-
-
-def _notes(board: Board) -> tuple[str, ...]:
-    """What a reader must know before trusting the ranking."""
-    notes = []
-    for group in board.excluded:
-        fields = ", ".join(group.differing[:6]) + (" ..." if len(group.differing) > 6 else "")
-        notes.append(
-            f"{group.count} measurement{_s(group.count)} under another protocol ({group.protocol_id}) {'are' if group.count > 1 else 'is'} left out "
-            f"of the ranking: {fields} differ{'s' if len(group.differing) == 1 else ''}, so the numbers cannot be compared. scores.csv has them."
-        )
-    if board.partial:
-        notes.append(
-            f"{board.partial} measurement{_s(board.partial)} of a part of the label maps, by which a race or a search dropped candidates, "
-            f"{'are' if board.partial > 1 else 'is'} left out of the ranking. scores.csv has them."
-        )
-    repeated = len(board.measurements) - len(board.rows) - board.partial - sum(group.count for group in board.excluded)
-    if repeated:
-        notes.append(
-            f"{repeated} earlier measurement{_s(repeated)} of the same candidates {'were' if repeated > 1 else 'was'} replaced by a later one."
-        )
-    notes += [f"{note}." for note in variant_notes(row.name for row in board.rows)]
-    if clipping := clipping_note([row.measurement.metrics for row in board.rows]):
-        notes.append(f"{clipping[0].upper()}{clipping[1:]}.")
-    missing = [row.name for row in board.rows if row.score.error is None]
-    if missing:
-        notes.append(f"The score of {len(missing)} candidate{_s(len(missing))} has no known error, so no difference to it can be called clear.")
-    return tuple(notes)
 
 
 def _rivals(board: Board) -> list[tuple[str, Row | None]]:
@@ -459,7 +432,3 @@ def _hex(classes: Classes, index: int) -> str:
 
 def _digest(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _s(count: int) -> str:
-    return "" if count == 1 else "s"

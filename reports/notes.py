@@ -1,0 +1,73 @@
+"""What a reader of the numbers must know before trusting them: notes about the ranking, and the guards of what is recommended."""
+
+from apfgan.guards import Guard, guards_of_numbers
+from apfgan.ranking import clipping_note, variant_notes
+from reports.board import Board
+
+_QUESTIONS = {
+    "embedded_judges": "Judges of this run alone?",
+    "goodhart": "Gained from the judges alone?",
+    "unconfirmed_gain": "A gain that is not confirmed?",
+    "luck": "Owed to luck?",
+    "same_label_maps": "Found and confirmed on the same label maps?",
+    "mask_above_photos": "Above what photos reach?",
+    "judge_alarms": "A mask judge to be suspicious of?",
+    "beyond_clip": "A distance beyond the clip?",
+    "photos": "Photos among the images?",
+}
+"""What each guard asks; yes means beware."""
+
+
+def board_notes(board: Board) -> tuple[str, ...]:
+    """What is left out of the ranking, what its names mean, and where its noise is not known: a sentence or two each."""
+    notes = []
+    for group in board.excluded:
+        fields = ", ".join(group.differing[:6]) + (" ..." if len(group.differing) > 6 else "")
+        notes.append(
+            f"{group.count} measurement{_s(group.count)} under another protocol ({group.protocol_id}) {'are' if group.count > 1 else 'is'} left out "
+            f"of the ranking: {fields} differ{'s' if len(group.differing) == 1 else ''}, so the numbers cannot be compared. scores.csv has them."
+        )
+    if board.partial:
+        notes.append(
+            f"{board.partial} measurement{_s(board.partial)} of a part of the label maps, by which a race or a search dropped candidates, "
+            f"{'are' if board.partial > 1 else 'is'} left out of the ranking. scores.csv has them."
+        )
+    repeated = len(board.measurements) - len(board.rows) - board.partial - sum(group.count for group in board.excluded)
+    if repeated:
+        notes.append(
+            f"{repeated} earlier measurement{_s(repeated)} of the same candidates {'were' if repeated > 1 else 'was'} replaced by a later one."
+        )
+    notes += [f"{note}." for note in variant_notes(row.name for row in board.rows)]
+    if clipping := clipping_note([row.measurement.metrics for row in board.rows]):
+        notes.append(f"{clipping[0].upper()}{clipping[1:]}.")
+    missing = [row.name for row in board.rows if row.score.error is None]
+    if missing:
+        notes.append(f"The score of {len(missing)} candidate{_s(len(missing))} has no known error, so no difference to it can be called clear.")
+    return tuple(notes)
+
+
+def guards_of(board: Board) -> tuple[Guard, ...]:
+    """Ways in which the choice may look better than it is: those of the pick where it is the choice, else those that follow from its numbers.
+
+    Empty where nothing is measured.
+    """
+    if board.choice is None:
+        return ()
+    if board.pick is not None and board.pick.candidate == board.choice.name:
+        return board.pick.guards
+    judges = "embedded" if board.embedded else "standard"
+    return guards_of_numbers(board.choice.measurement.metrics, judges=judges, anchors=board.anchors)
+
+
+def guard_question(guard: Guard) -> str:
+    """A guard's name as the question that it answers: `Owed to luck?`."""
+    return _QUESTIONS.get(guard.name, f"{guard.name.replace('_', ' ').capitalize()}?")
+
+
+def guard_sentence(guard: Guard) -> str:
+    """A guard's reason as a sentence of its own."""
+    return f"{guard.sentence[0].upper()}{guard.sentence[1:]}." if guard.sentence else ""
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
