@@ -1,12 +1,13 @@
-"""Everything that the report says, as one frozen value: `read_board` reads the run, and tables, plots and page only show what it holds.
+"""Everything that the report says, as one frozen value: `read_board` reads the run, `board_of_tables` takes numbers of elsewhere, and tables,
+plots and page only show what it holds.
 
 Numbers are compared only under one protocol and formula, and image by image: all candidates draw the same label maps.
 """
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -35,6 +36,8 @@ class Row:
     measurement: Measurement = field(hash=False)
     candidate: Candidate | None
     """None: a name outside the grammar (images of another generator)."""
+    seeded: bool = True
+    """Whether its seed is known: not where a table does not tell it."""
 
     @property
     def rank(self) -> int:
@@ -157,11 +160,14 @@ class Excluded:
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
-    """The state of a run, ranked."""
+    """The state of a run, ranked, or tables of numbers without one."""
 
     run_name: str
+    """Of tables, what they are called together."""
     run_path: str
+    """Empty where there is no run."""
     config: Config
+    """The run's; the default where there is none, for its classes."""
     checkpoints: tuple[str, ...]
     """Names of the checkpoints that could be scored."""
     measurements: tuple[Measurement, ...]
@@ -175,6 +181,11 @@ class Board:
     """What real photos score under the protocol behind `rows`."""
     pick: PickRecord | None = None
     """What was picked under the protocol behind `rows`."""
+
+    @property
+    def of_tables(self) -> bool:
+        """Whether these are numbers from elsewhere, with no run behind them."""
+        return not self.run_path
 
     @property
     def protocol(self) -> Mapping[str, Any]:
@@ -256,22 +267,12 @@ class Board:
 
     @cached_property
     def seeds(self) -> tuple[SeedGroup, ...]:
-        """Candidates that were drawn with more than one seed, best first."""
+        """Candidates that were drawn with more than one known seed, best first."""
         groups: dict[str, list[Row]] = defaultdict(list)
         for row in self.rows:
-            groups[row.unseeded].append(row)
+            if row.seeded:
+                groups[row.unseeded].append(row)
         return tuple(SeedGroup(name, tuple(rows)) for name, rows in groups.items() if len(rows) > 1)
-
-    @property
-    def bridge(self) -> tuple[Row, ...]:
-        """How the score came about: last epoch, best epoch, then the best candidate's mean, variant and seed, as far as each is a step."""
-        best = self.best
-        if best is None or best.candidate is None or best.kind == "other":
-            return ()
-        names = (best.candidate.mean, best.unseeded)
-        first_seeds = [min((row for row in self.rows if row.unseeded == name), key=lambda row: row.seed, default=None) for name in names]
-        steps = (self.last_epoch, min(self.epochs, key=lambda row: row.rank, default=None), *first_seeds, best)
-        return tuple(dict.fromkeys(row for row in steps if row is not None))
 
     @cached_property
     def partial(self) -> int:
@@ -311,6 +312,17 @@ class Board:
         """The best row against another; None when there is no other, or it is the best itself."""
         return Comparison(self.rows[0], other) if other is not None and other is not self.rows[0] else None
 
+    @property
+    def bridge(self) -> tuple[Row, ...]:
+        """How the score came about: last epoch, best epoch, then the best candidate's mean, variant and seed, as far as each is a step."""
+        best = self.best
+        if best is None or best.candidate is None or best.kind == "other":
+            return ()
+        names = (best.candidate.mean, best.unseeded)
+        first_seeds = [min((row for row in self.rows if row.unseeded == name), key=lambda row: row.seed, default=None) for name in names]
+        steps = (self.last_epoch, min(self.epochs, key=lambda row: row.rank, default=None), *first_seeds, best)
+        return tuple(dict.fromkeys(row for row in steps if row is not None))
+
     def _merge(self, row: Row) -> Merge:
         assert row.candidate is not None
         singles = {name: self.find(str(Candidate((name,), seed=row.seed))) or self.find(name) for name in row.candidate.members}
@@ -331,19 +343,14 @@ def read_board(run: Run) -> Board:
         if measurement.part is None:
             groups[protocol_of(measurement)].append(measurement)
     current = comparable(measurements, protocol=run.current_protocol)
-    places = rank_measurements(current, influences=run.influences)
-    outlook = foresee(places) if places else None
+    rows, outlook = _ranked(rank_measurements(current, influences=run.influences))
     return Board(
         run_name=run.path.resolve().name,
         run_path=str(run.path),
         config=run.config,
         checkpoints=tuple(run.checkpoint_names()),
         measurements=tuple(measurements),
-        rows=tuple(
-            Row(place=place, standing=standing, measurement=place.entry.measurement, candidate=parse_candidate(place.entry.name))
-            for place, standing in zip(places, outlook.standings if outlook else (), strict=True)
-            if place.entry.measurement is not None
-        ),
+        rows=rows,
         excluded=tuple(
             Excluded(count=len(group), protocol_id=key, differing=_differing(group[-1], current[-1]))
             for key, group in groups.items()
@@ -353,6 +360,37 @@ def read_board(run: Run) -> Board:
         anchors=run.read_anchors(protocol_of(current[-1])) if current else None,
         pick=_read_pick(run, protocol_of(current[-1])) if current else None,
     )
+
+
+def board_of_tables(measurements: Sequence[Measurement], *, name: str, seeded: Collection[str]) -> Board:
+    """The board of numbers that were measured elsewhere (`selection.tables`); `seeded` names those whose seed is known.
+
+    They are compared as they are given: whoever gives them answers for their having come from one protocol.
+    """
+    rows, outlook = _ranked(rank_measurements(measurements))
+    return Board(
+        run_name=name,
+        run_path="",
+        config=Config(),
+        checkpoints=(),
+        measurements=tuple(measurements),
+        rows=tuple(replace(row, seeded=row.name in seeded) for row in rows),
+        excluded=(),
+        outlook=outlook,
+    )
+
+
+def _ranked(places: Sequence[Place]) -> tuple[tuple[Row, ...], Outlook | None]:
+    """The rows of a ranking, and what to expect of it."""
+    if not places:
+        return (), None
+    outlook = foresee(places)
+    rows = tuple(
+        Row(place=place, standing=standing, measurement=place.entry.measurement, candidate=parse_candidate(place.entry.name))
+        for place, standing in zip(places, outlook.standings, strict=True)
+        if place.entry.measurement is not None
+    )
+    return rows, outlook
 
 
 def _read_pick(run: Run, protocol: str) -> PickRecord | None:
