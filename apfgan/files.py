@@ -122,10 +122,9 @@ def write_pack(path: Path, members: Mapping[str, bytes]) -> None:
     _write_sealed(path, write)
 
 
-def read_pack(path: Path) -> dict[str, bytes]:
-    """The files that `write_pack` wrote; raises `FileNotFoundError`, or `DataError` if they are not what was written."""
-    with zipfile.ZipFile(_read_sealed(path)) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
+def open_pack(path: Path) -> zipfile.ZipFile:
+    """The zip that `write_pack` wrote, in memory; raises `FileNotFoundError`, or `DataError` if it is not what was written."""
+    return zipfile.ZipFile(_read_sealed(path))
 
 
 def append_line(path: Path, line: str) -> None:

@@ -93,16 +93,17 @@ class EmbeddedJudge:
         }
 
     def observe(self, images: np.ndarray, label_maps: np.ndarray) -> dict[str, np.ndarray]:
-        """`confusion` and `features` of images uint8 (N, H, W, 3) drawn for label maps (N, H, W)."""
-        features, confusion = [], []
+        """`confusion`, `found` (uint16) and `features` of images uint8 (N, H, W, 3) drawn for label maps (N, H, W)."""
+        features, confusion, found = [], [], []
         for start in range(0, len(images), BATCH):
             rows = slice(start, start + BATCH)
             seen_features, logits = self._look(images[rows])
             with exact_inference():
-                seen = largest_logit(logits, images.shape[1:3])
+                seen = largest_logit(logits, images.shape[1:3]).astype(np.uint16)
             features.append(seen_features)
+            found.append(seen)
             confusion.append(count_confusion(label_maps[rows], seen, self._classes))
-        return {"features": np.concatenate(features), "confusion": np.concatenate(confusion)}
+        return {"features": np.concatenate(features), "confusion": np.concatenate(confusion), "found": np.concatenate(found)}
 
     def observe_photos(self, photos: Sequence[np.ndarray]) -> np.ndarray:
         """Features float32 (N, D) of photos, brought to the size of the generated images first (Pillow's bicubic)."""

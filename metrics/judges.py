@@ -8,6 +8,9 @@ stored observations, so that any of them can be had again without an image. Obse
 - `features_DISTANCE`  the same of a judge that only checks
 - `aesthetic`          float64 (N,): 0 to 10, higher is better; or, where an affine head turns it into that, with any head:
 - `embedding`          float32 (N, E)
+
+Beside `confusion` a mask judge gives `found`, integers (N, H, W): the class that it saw at each pixel. That is for the eye, and too large to be
+stored with the rest: whoever looks gets it apart (`Look`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,6 +29,15 @@ Observations = Mapping[str, np.ndarray]
 """One row an image, by the names above."""
 
 
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What judges saw in N images."""
+
+    observations: dict[str, np.ndarray]
+    found: np.ndarray
+    """The class that the mask judge saw at each pixel, integers (N, H, W)."""
+
+
 class Judge(Protocol):
     """Something that looks at images.
 
@@ -38,7 +50,7 @@ class Judge(Protocol):
         """JSON values: its name and everything that could change its numbers (hashes of weights, sizes, resize rules)."""
 
     def observe(self, images: np.ndarray, label_maps: np.ndarray) -> dict[str, np.ndarray]:
-        """Observations of images uint8 (N, H, W, 3) drawn for label maps (N, H, W) of integers."""
+        """Observations of images uint8 (N, H, W, 3) drawn for label maps (N, H, W) of integers; a mask judge's have `found` beside `confusion`."""
 
 
 class FeatureJudge(Judge, Protocol):
@@ -73,7 +85,7 @@ class Judges:
     name: str
     """`standard` or `embedded`: every result says which."""
     mask: Judge
-    """Observes `confusion`."""
+    """Observes `confusion`, and says what it `found`."""
     aesthetic: Judge
     """Observes `aesthetic`, or `embedding` where there is a `head`."""
     features: FeatureJudge
@@ -107,7 +119,7 @@ class Judges:
         """JSON values: all that could change a number, for the protocol."""
         return {"judges": self.name, "distance": self.distance, **self.observing, "head": dict(self.head.identity) if self.head else None}
 
-    def observe(self, images: np.ndarray, label_maps: np.ndarray, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    def observe(self, images: np.ndarray, label_maps: np.ndarray, names: Sequence[str] | None = None) -> Look:
         """All observations of images uint8 (N, H, W, 3) and their label maps (N, H, W).
 
         Raises `DataError` at once for an observation that is not finite; it calls the image by its name where `names` are given.
@@ -123,10 +135,11 @@ class Judges:
             observed |= judge.observe(images, label_maps)
         for judge in self.checks:
             observed[f"features_{judge.distance}"] = judge.observe(images, label_maps)["features"]
+        found = observed.pop("found")
         for name, rows in observed.items():
             if name != "confusion":
                 check_finite(rows, names)
-        return observed
+        return Look(observed, found)
 
     def measure(self, observations: Observations, references: Sequence[Reference], *, checks: bool = True) -> dict[str, Measured]:
         """All metrics of observations, each with every image's influence; `references` in the order of `feature_judges`.

@@ -41,7 +41,7 @@ class Scorer:
 
         Raises `DataError` for anything else, and for an image in which something is not finite; it is called by its name if there are `names`.
         """
-        self._observed.append(self.judges.observe(images, label_maps, names))
+        self._observed.append(self.judges.observe(images, label_maps, names).observations)
 
     def scores(self) -> dict[str, Measured]:
         """Every metric and the `composite` of all images so far, with each image's influence. Raises `DataError` for fewer than two images."""

@@ -36,7 +36,7 @@ OTHER = "other"
 
 
 class SegformerJudge:
-    """Observes `confusion` by any SegFormer of transformers.
+    """Observes `confusion`, and says what it `found`, by any SegFormer of transformers.
 
     One fine-tuned on the data set's own classes is used as it is. Another one (ADE20K, say) chooses among its own classes first, and then
     its choice is translated by name: the part before the first comma or semicolon of each of its names.
@@ -53,7 +53,7 @@ class SegformerJudge:
             raise WeightsError(
                 f"id2label in {folder / 'config.json'} must name the classes 0 to {len(labels) - 1}; it names {sorted(labels)[:3]}, ..."
             )
-        self._translation = translate([str(labels[index]) for index in range(len(labels))], classes)
+        self._translation = translate([str(labels[index]) for index in range(len(labels))], classes).astype(np.uint16)
         self._network = freeze(network, device)
         self._classes = classes
         self._geometry = geometry
@@ -74,11 +74,12 @@ class SegformerJudge:
         }
 
     def observe(self, images: np.ndarray, label_maps: np.ndarray) -> dict[str, np.ndarray]:
-        """`confusion`, uint32 (N, C, C), of images uint8 (N, H, W, 3) drawn for label maps (N, H, W)."""
-        return {"confusion": count_confusion(label_maps, self.predict(images), self._classes)}
+        """`confusion`, uint32 (N, C, C), and `found`, uint16 (N, H, W), of images uint8 (N, H, W, 3) drawn for label maps (N, H, W)."""
+        found = self.predict(images)
+        return {"confusion": count_confusion(label_maps, found, self._classes), "found": found}
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """The class seen at each pixel, (N, H, W), of images uint8 (N, H, W, 3)."""
+        """The class seen at each pixel, uint16 (N, H, W), of images uint8 (N, H, W, 3)."""
         height, width = images.shape[1:3]
         sizes = [short_512(height, width), (height, width)] if self._geometry == "short-512" else [(height, width)]
 

@@ -12,9 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 from apfgan.composite import Formula, find_formula, require_complete
 from apfgan.data import check_label_maps, find_label_maps, find_pairs, hash_label_maps, hold_out, load_label_map, spread
 from apfgan.errors import DataError, UsageError
-from apfgan.files import hash_file, write_bytes, write_json
-from apfgan.image_sets import StoredImage, find_images, read_images
-from apfgan.images import encode_jpeg, encode_png, read_photo, resize_photo
+from apfgan.files import hash_file, write_json
+from apfgan.image_sets import StoredImage, find_images
+from apfgan.images import read_photo, resize_photo
 from apfgan.progress import SILENT, Progress
 from apfgan.runs import Run
 from metrics.embedded import EmbeddedJudge, embedded_judges, fit
@@ -24,7 +24,8 @@ from metrics.segformer import Geometry
 from metrics.standard import Check, FidProtocol, standard_judges
 from selection.finishing import submitted_encoding
 from selection.image_candidates import ImageCandidates
-from selection.label_order import order_label_maps
+from selection.label_order import choose_panel, count_classes, order_label_maps
+from selection.label_pictures import picture_label_maps
 from selection.measuring import Bench
 from selection.survey import Photos, find_reference, survey_data, survey_photos
 
@@ -144,24 +145,24 @@ def open_bench(
     *,
     images: ImageCandidates | None = None,
     photos: Photos | None = None,
-    panel: bool = True,
+    pictures: bool = True,
     device: str = "cpu",
     progress: Progress = SILENT,
 ) -> Bench:
     """Everything that measuring needs, checked before the first image: label maps, photos, judges, references.
 
     `images`: what will be measured, where it is there already. `photos`: those of a bench that was opened for the same evaluation, which checked
-    everything; workers need not do so again. `panel`: put what the report shows beside the samples.
+    everything; workers need not do so again. `pictures`: keep prints of the label maps and their photos, for the report.
     Raises `DataError` that lists the unusable files, `WeightsError` for missing judges, `UsageError` for what was not said.
     """
     formula = evaluation.formula
     label_maps = images.label_maps if images else open_label_maps(evaluation)
     photos = photos or _check_files(run, evaluation, label_maps, progress=progress)
-    label_maps = order_label_maps(run, label_maps, run.config.data, progress=progress)
+    pixels = count_classes(run, label_maps, run.config.data, progress=progress)
     judges = _judges(run, evaluation, device=device, progress=progress)
     bench = Bench(
         run=run,
-        label_maps=label_maps,
+        label_maps=order_label_maps(label_maps, pixels),
         judges=judges,
         references=_references(run, evaluation, judges, photos, progress=progress),
         photos=photos,
@@ -170,24 +171,11 @@ def open_bench(
         training_set=evaluation.data,
         stored=images.sources(run.config.data.label_classes) if images else {},
         device=device,
+        panel=frozenset(path.stem for path in choose_panel(label_maps, pixels)),
     )
-    if panel:
-        keep_panel(bench, photos.images)
+    if pictures:
+        picture_label_maps(bench, (*photos.images, *photos_beside(label_maps)), progress=progress)
     return bench
-
-
-def keep_panel(bench: Bench, photos: Sequence[StoredImage]) -> None:
-    """Put the panel's label maps (painted) and photos, where one has the same stem, beside the samples for the report."""
-    run, data = bench.run, bench.run.config.data
-    by_stem = {image.stem: image for image in (*photos, *photos_beside(bench.label_maps))}
-    for path in bench.label_maps:
-        if path.stem not in bench.panel:
-            continue
-        write_bytes(run.panel / f"{path.stem}.png", encode_png(data.label_classes.paint(load_label_map(path, data))))
-        if path.stem in by_stem:
-            (pixels,) = read_images([by_stem[path.stem]], convert=True)  # only to be looked at
-            photo = resize_photo(pixels, (data.width, data.height))
-            write_bytes(run.panel / f"{path.stem}.jpg", encode_jpeg(photo, quality=90, subsampling="4:4:4"))
 
 
 def photos_beside(label_maps: Sequence[Path]) -> list[StoredImage]:

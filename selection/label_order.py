@@ -1,4 +1,4 @@
-"""An order of the label maps in which the first few, however many, are a fair sample of all.
+"""What the label maps show: an order in which the first few, however many, are a fair sample of all, and a few that are worth looking at.
 
 Label maps differ in what they show, and names often say where a photo was taken: the first of them by name are no sample of all. Here each class
 has its share of every prefix, where a label map's class is the one that most of its pixels have, and which of a class comes first is decided by
@@ -13,16 +13,25 @@ from pathlib import Path
 import numpy as np
 
 from apfgan.config import DataConfig
-from apfgan.data import hash_label_maps, load_label_map
+from apfgan.data import hash_label_maps, load_label_map, spread
 from apfgan.errors import DataError
 from apfgan.files import hash_value, read_arrays, write_arrays
-from apfgan.folders import normal_name
+from apfgan.folders import natural_order, normal_name
 from apfgan.progress import SILENT, Progress
 from apfgan.runs import Run
 from apfgan.threads import in_threads
 
 UNLABELLED = -1
 """The class of a label map in which no pixel has one."""
+
+PANEL = 12
+"""Label maps whose images are kept as they were judged."""
+
+EXTREMES = 2
+"""So many of these are of a single class, and so many show a rare one."""
+
+RARE = 0.1
+"""A rare class is in no larger share of the label maps."""
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
 """Multiples of it, without their whole part, are as evenly spread as numbers get that are added one by one (three-distance theorem)."""
@@ -55,35 +64,60 @@ def nested_order(stems: Sequence[str], classes: Sequence[int]) -> list[int]:
     return order
 
 
-def order_label_maps(run: Run, label_maps: Sequence[Path], data: DataConfig, *, progress: Progress = SILENT) -> list[Path]:
-    """The label maps in `nested_order` by the class that most of their pixels have; decoded once, then remembered in the run.
+def count_classes(run: Run, label_maps: Sequence[Path], data: DataConfig, *, progress: Progress = SILENT) -> np.ndarray:
+    """Pixels of each class in each of N label maps at the generator's size, integers (N, C); decoded once, then remembered in the run.
 
     The run must be locked by the caller. Raises the `DataError` of the first that cannot be read.
     """
     settings = {"size": [data.width, data.height], "classes": len(data.classes), "ignore": data.ignore}
     path = run.features / f"order_{hash_value({'label_maps': hash_label_maps(label_maps), **settings})}.npz"
     stems = [normal_name(each.stem) for each in label_maps]
-    classes = _read_classes(path)
-    if classes is None:
-        with progress.task("order the label maps", len(label_maps), unit="label maps") as task:
-            classes = {}
-            for stem, class_id in zip(stems, in_threads(partial(_main_class, data=data), label_maps), strict=True):
-                classes[stem] = class_id
+    known = _read_counts(path)
+    if known is None:
+        with progress.task("count the classes", len(label_maps), unit="label maps") as task:
+            known = {}
+            for stem, counts in zip(stems, in_threads(partial(_count, data=data), label_maps), strict=True):
+                known[stem] = counts
                 task.advance()
-        write_arrays(path, {"stem": np.array(list(classes)), "class": np.array(list(classes.values()))})
-    return [label_maps[position] for position in nested_order(stems, [classes[stem] for stem in stems])]
+        write_arrays(path, {"stem": np.array(list(known)), "pixels": np.stack(list(known.values())).astype(np.uint32)})
+    return np.stack([known[stem] for stem in stems])
 
 
-def _main_class(path: Path, *, data: DataConfig) -> int:
-    """The class that most pixels have, of several the first; `UNLABELLED` where none has one."""
-    counts = np.bincount(load_label_map(path, data).ravel(), minlength=len(data.classes))[: len(data.classes)]
-    return int(counts.argmax()) if counts.any() else UNLABELLED
+def order_label_maps(label_maps: Sequence[Path], pixels: np.ndarray) -> list[Path]:
+    """The label maps in `nested_order` by the class that most of their pixels have, of several the first.
+
+    `pixels` (N, C) as `count_classes` has them.
+    """
+    classes = np.where(pixels.any(axis=1), pixels.argmax(axis=1), UNLABELLED).tolist()
+    return [label_maps[position] for position in nested_order([normal_name(each.stem) for each in label_maps], classes)]
 
 
-def _read_classes(path: Path) -> dict[str, int] | None:
-    """The class of each label map by its name, as it was found before; None if that must be done (again)."""
+def choose_panel(label_maps: Sequence[Path], pixels: np.ndarray, *, size: int = PANEL) -> list[Path]:
+    """A few label maps that are worth looking at, in natural order; `pixels` (N, C) as `count_classes` has them.
+
+    Up to 2 of a single class, up to 2 that show the rarest classes (those that the fewest label maps have, one in ten at most), each where it is
+    largest; the rest evenly spread over all others.
+    """
+    order = sorted(range(len(label_maps)), key=lambda position: natural_order(label_maps[position].stem))
+    chosen = spread([position for position in order if np.count_nonzero(pixels[position]) == 1], EXTREMES)
+    images = (pixels > 0).sum(axis=0)
+    rare = [class_id for class_id in np.lexsort((pixels.sum(axis=0), images)).tolist() if 0 < images[class_id] <= RARE * len(label_maps)]
+    for class_id in rare[:EXTREMES]:
+        chosen.append(max(order, key=lambda position: int(pixels[position, class_id])))
+    others = [position for position in order if position not in chosen]
+    chosen += spread(others, size - len(set(chosen)))
+    return [label_maps[position] for position in order if position in chosen]
+
+
+def _count(path: Path, *, data: DataConfig) -> np.ndarray:
+    """Pixels of each class (C,)."""
+    return np.bincount(load_label_map(path, data).ravel(), minlength=len(data.classes))[: len(data.classes)]
+
+
+def _read_counts(path: Path) -> dict[str, np.ndarray] | None:
+    """The pixels of each class of each label map by its name, as they were counted before; None if that must be done (again)."""
     try:
         arrays = read_arrays(path)
-    except (DataError, OSError):  # a damaged cache is only a cache
+        return dict(zip(arrays["stem"].tolist(), arrays["pixels"], strict=True))
+    except (DataError, OSError, KeyError):  # a damaged cache is only a cache, and an older version kept less
         return None
-    return dict(zip(arrays["stem"].tolist(), arrays["class"].tolist(), strict=True))

@@ -16,15 +16,16 @@ import numpy as np
 
 from apfgan.candidates import Candidate
 from apfgan.composite import Formula
-from apfgan.data import hash_label_maps, spread
+from apfgan.data import hash_label_maps
 from apfgan.errors import DataError
 from apfgan.files import hash_value, read_arrays, write_arrays, write_bytes
-from apfgan.folders import natural_order
 from apfgan.measured import Measured
+from apfgan.prints import make_print, pack_name, write_prints
 from apfgan.progress import SILENT, Progress
 from apfgan.ranking import Entry, protocol_id
 from apfgan.runs import Run
-from metrics.judges import Judges, Observations
+from apfgan.threads import in_threads
+from metrics.judges import Judges, Look, Observations
 from metrics.reference import Reference
 from metrics.scorer import join, total_scores
 from selection.drawn import Drawn
@@ -35,9 +36,6 @@ from selection.units import Outcome, Part, Unit
 
 CHUNK = 32
 """Images whose observations are written together: what a kill can cost."""
-
-PANEL = 8
-"""Label maps whose images are kept for the report."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +57,8 @@ class Bench:
     """Data set in the real layout, for candidates that need it."""
     stored: Mapping[Candidate, ImageSource] = field(default_factory=dict)
     """Candidates whose images are there already; all others are drawn."""
+    panel: frozenset[str] = frozenset()
+    """Stems of the label maps whose images are kept as they were judged; of all others only prints are (`apfgan.prints`)."""
     device: str = "cpu"
 
     @cached_property
@@ -100,11 +100,6 @@ class Bench:
         """Short name of the protocol, the formula and the number of images: what the ledger's lines of this bench have in common."""
         return protocol_id(self.protocol, formula=self.formula.name, images=len(self.label_maps))
 
-    @cached_property
-    def panel(self) -> frozenset[str]:
-        """Stems of the label maps whose images the report shows: evenly spread over the list in natural order."""
-        return frozenset(path.stem for path in spread(sorted(self.label_maps, key=lambda path: natural_order(path.stem)), PANEL))
-
 
 def examine(bench: Bench, unit: Unit, *, progress: Progress = SILENT) -> Outcome:
     """The numbers of a unit, from its images. Writes the observations of each finished chunk, and nothing else.
@@ -142,17 +137,14 @@ def observe(
                     for _ in chunk:
                         images.append(next(drawn))
                         task.advance()
-                    observed = _judge_chunk(bench, images)
-                    _keep_panel(bench, key, images)
-                    write_arrays(folder / f"{number:04d}.npz", observed)
-                    found[number] = observed
+                    found[number] = _judge_chunk(bench, key, number, images)
     joined = join([{name: array for name, array in arrays.items() if name != "stem"} for arrays in found.values() if arrays is not None])
     first = numbers.start * CHUNK
     return {name: array[part.start - first : part.stop - first] for name, array in joined.items()}
 
 
-def look(bench: Bench, images: Sequence[Drawn]) -> dict[str, np.ndarray]:
-    """What the judges observe in some images, one row an image. Raises `DataError` that names an image in which something is not finite."""
+def look(bench: Bench, images: Sequence[Drawn]) -> Look:
+    """What the judges see in some images, one row an image. Raises `DataError` that names an image in which something is not finite."""
     stems = [each.stem for each in images]
     return bench.judges.observe(np.stack([each.pixels for each in images]), np.stack([each.label_map for each in images]), stems)
 
@@ -188,14 +180,19 @@ def _slopes(bench: Bench, observations: Observations, numbers: Mapping[str, Meas
     return {name: count * (sum(half[name].value for half in halves) / 2 - each.value) for name, each in numbers.items()}
 
 
-def _judge_chunk(bench: Bench, images: Sequence[Drawn]) -> dict[str, np.ndarray]:
-    return {"stem": np.array([each.stem for each in images]), **look(bench, images)}
-
-
-def _keep_panel(bench: Bench, key: str, images: Sequence[Drawn]) -> None:
+def _judge_chunk(bench: Bench, key: str, number: int, images: Sequence[Drawn]) -> dict[str, np.ndarray]:
+    """What the judges observe in the images of a chunk. Their pictures are kept before that: where observations are found, nobody looks again."""
+    seen = look(bench, images)
+    stems = [each.stem for each in images]
+    classes = bench.run.config.data.label_classes
+    prints = in_threads(lambda each: make_print(each[0].pixels, each[1], classes), zip(images, seen.found, strict=True))
+    write_prints(bench.run.prints / key / pack_name(number), dict(zip(stems, prints, strict=True)))
     for each in images:
         if each.stem in bench.panel:
             write_bytes(bench.run.samples / key / f"{each.stem}.jpg", each.encoded)
+    observed = {"stem": np.array(stems), **seen.observations}
+    write_arrays(bench.run.features / key / f"{number:04d}.npz", observed)
+    return observed
 
 
 def _read_chunk(path: Path, label_maps: Sequence[Path]) -> dict[str, np.ndarray] | None:

@@ -35,7 +35,7 @@ class Probe:
         with drawing(painter):
             drawn = list(sample(painter, maps, classes=len(config.data.classes), seed=0, device=self.bench.device))
         images = [as_submitted(stem, label_map, image, config.output) for stem, label_map, image in drawn]
-        return totals(self.bench, look(self.bench, images))["composite"].estimate
+        return totals(self.bench, look(self.bench, images).observations)["composite"].estimate
 
 
 def open_probe(run: Run, data: Path, *, images: int = IMAGES, device: str = "cpu", progress: Progress = SILENT) -> Probe:
@@ -44,4 +44,4 @@ def open_probe(run: Run, data: Path, *, images: int = IMAGES, device: str = "cpu
     Fits the run's embedded judges and their reference unless they are there; `score` finds both again. Raises what `open_bench` raises.
     """
     evaluation = Evaluation(data=data, labels=watched_label_maps(data)[0].parent, limit=images)
-    return Probe(open_bench(run, evaluation, panel=False, device=device, progress=progress))
+    return Probe(open_bench(run, evaluation, pictures=False, device=device, progress=progress))

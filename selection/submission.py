@@ -53,7 +53,7 @@ def submit(bench: Bench, candidate: Candidate, path: Path, *, expected: Estimate
     with progress.task("verify by judging the zip", len(bench.label_maps)) as task:
         written, found = _read_zip(bench, path), []
         while images := list(islice(written, CHUNK)):
-            found.append(look(bench, images))
+            found.append(look(bench, images).observations)
             task.advance(len(images))
     composite = totals(bench, join(found))["composite"].estimate
     if expected is not None and abs(composite.value - expected.value) > TOLERANCE:

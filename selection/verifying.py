@@ -39,7 +39,7 @@ def verify(bench: Bench, record: PickRecord, *, progress: Progress = SILENT) -> 
     if key != record.observations:
         raise EnvironmentProblem(f"the images of {record.candidate} are made otherwise by this version of apfgan; pick again with it")
     kept = observe(bench, source, key, title=record.candidate, progress=progress)
-    drawn = look(bench, list(source.draw(bench.label_maps[:IMAGES])))
+    drawn = look(bench, list(source.draw(bench.label_maps[:IMAGES]))).observations
     difference = largest_difference(drawn, kept)
     if difference > TOLERANCE:
         raise EnvironmentProblem(

@@ -44,7 +44,7 @@ def quick_judges(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def found(tmp_path: Path) -> Callable[[Evaluation], tuple[Bench, Anchors]]:
     def find(asked: Evaluation) -> tuple[Bench, Anchors]:
-        bench = open_bench(Run.create(tmp_path / "run", CONFIG), asked, panel=False)
+        bench = open_bench(Run.create(tmp_path / "run", CONFIG), asked, pictures=False)
         return bench, find_anchors(bench, real_photos(asked, bench.label_maps))
 
     return find

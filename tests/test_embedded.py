@@ -74,7 +74,7 @@ def values(judge: EmbeddedJudge) -> dict[str, dict[str, float]]:
         "noise": np.random.default_rng(5).integers(0, 256, photos.shape, dtype=np.uint8),
     }
     judges = embedded_judges(judge)
-    scored = {name: judges.measure(judges.observe(images, label_maps), [reference]) for name, images in sets.items()}
+    scored = {name: judges.measure(judges.observe(images, label_maps).observations, [reference]) for name, images in sets.items()}
     return {name: {metric: estimate.value for metric, estimate in each.items()} for name, each in scored.items()}
 
 

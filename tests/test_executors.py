@@ -79,7 +79,7 @@ class Said(Silent):
 def asked(folder: Path) -> tuple[Bench, WorkOrder]:
     """The bench of the run in a folder, and the order to open it again."""
     evaluation = Evaluation(data=folder / "data")
-    bench = open_bench(Run.open(folder / "run"), evaluation, panel=False)
+    bench = open_bench(Run.open(folder / "run"), evaluation, pictures=False)
     return bench, WorkOrder.of(bench, evaluation)
 
 

@@ -27,6 +27,7 @@ class CountingJudge:
         return {
             "features": images.mean(axis=(1, 2)).astype(np.float32),
             "confusion": count_confusion(label_maps, label_maps, Classes.numbered(3)),
+            "found": label_maps,
         }
 
     def observe_photos(self, photos: Sequence[np.ndarray]) -> np.ndarray:
@@ -82,8 +83,10 @@ def test_a_judge_in_two_places_looks_once(random) -> None:
     judge = CountingJudge()
     judges = judges_with(mask=judge, features=judge)
     images, maps = random.integers(0, 256, (6, 8, 9, 3), dtype=np.uint8), random.integers(0, 3, (6, 8, 9), dtype=np.uint8)
-    observed = judges.observe(images, maps)
+    look = judges.observe(images, maps)
+    observed = look.observations
     assert judge.looks == 1
+    assert look.found is maps
     assert {name: array.shape for name, array in observed.items()} == {"features": (6, 3), "confusion": (6, 3, 3), "aesthetic": (6,)}
     assert judges.identity["judges"] == "embedded"
     scored = judges.measure(observed, [judges.features.fit_reference(observed["features"])])
@@ -136,7 +139,7 @@ def test_checks_are_measured_and_never_come_first(random) -> None:
     check = CountingJudge("fd-dinov2")
     judges = judges_with(checks=(check,))
     images, maps = random.integers(0, 256, (6, 8, 9, 3), dtype=np.uint8), random.integers(0, 3, (6, 8, 9), dtype=np.uint8)
-    observed = judges.observe(images, maps)
+    observed = judges.observe(images, maps).observations
     assert check.looks == 1
     references = [judge.fit_reference(random.normal(size=(40, 3))) for judge in judges.feature_judges]
     names = list(judges.measure(observed, references))

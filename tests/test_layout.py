@@ -15,7 +15,7 @@ PACKAGES = ("apfgan", "commands", "metrics", "reports", "selection")
 
 _LEAVES = {"errors", "files", "labels", "images", "records", "measured", "confusion", "composite"}
 LEAVES_OF_METRICS = {f"apfgan.{name}" for name in (*_LEAVES, "progress")}
-LEAVES_OF_REPORTS = {f"apfgan.{name}" for name in (*_LEAVES, "candidates", "config", "guards", "runs", "noise", "picks", "ranking")}
+LEAVES_OF_REPORTS = {f"apfgan.{name}" for name in (*_LEAVES, "candidates", "config", "guards", "runs", "noise", "picks", "prints", "ranking")}
 ALLOWED = {
     "apfgan": {"apfgan"},
     "metrics": {"metrics", *LEAVES_OF_METRICS},

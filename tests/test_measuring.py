@@ -58,7 +58,7 @@ class ColourJudge:
             [np.bincount(g.ravel().astype(int) * 3 + s.ravel(), minlength=9).reshape(3, 3) for g, s in zip(label_maps, seen, strict=True)]
         )
         features = np.concatenate([images.mean(axis=(1, 2)), images.std(axis=(1, 2))], axis=1).astype(np.float32)
-        return {"confusion": confusion.astype(np.uint32), "features": features, "aesthetic": images.std(axis=(1, 2, 3)) / 25.5}
+        return {"confusion": confusion.astype(np.uint32), "features": features, "aesthetic": images.std(axis=(1, 2, 3)) / 25.5, "found": seen}
 
     def observe_photos(self, photos: Sequence[np.ndarray]) -> np.ndarray:
         raise NotImplementedError

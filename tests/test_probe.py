@@ -47,10 +47,11 @@ class ColourJudge:
         return {"name": "colours"}
 
     def observe(self, images: np.ndarray, label_maps: np.ndarray) -> dict[str, np.ndarray]:
-        pairs = [g.astype(int) * 3 + s.astype(int) for g, s in zip(label_maps, images.mean(axis=3) // 86, strict=True)]
+        seen = (images.mean(axis=3) // 86).astype(int)
+        pairs = [g.astype(int) * 3 + s for g, s in zip(label_maps, seen, strict=True)]
         confusion = np.stack([np.bincount(pair.ravel(), minlength=9).reshape(3, 3) for pair in pairs]).astype(np.uint32)
         features = np.concatenate([images.mean(axis=(1, 2)), images.std(axis=(1, 2))], axis=1).astype(np.float32)
-        return {"confusion": confusion, "features": features, "aesthetic": images.std(axis=(1, 2, 3)) / 25.5}
+        return {"confusion": confusion, "features": features, "aesthetic": images.std(axis=(1, 2, 3)) / 25.5, "found": seen}
 
     def observe_photos(self, paths: Sequence[Path], **options: Any) -> np.ndarray:
         raise NotImplementedError
@@ -167,7 +168,7 @@ def test_score_finds_the_probes_judges_and_reference_again(tmp_path: Path, data:
     assert math.isfinite(estimate.value)
     again = open_probe(run, data)
     assert again(build_painter(CONFIG, seed=3)) == estimate and quick_fit == [10]  # of 12 pairs two are held out
-    bench = open_bench(run, Evaluation(data=data), panel=False)
+    bench = open_bench(run, Evaluation(data=data), pictures=False)
     assert bench.photos.key == probe.bench.photos.key and bench.judges.identity == probe.bench.judges.identity
     assert all(name.startswith("features/order_") for name in files(run.path) - made) and run.ledger.read() == []  # of the other label maps
     assert bench.protocol_id != probe.bench.protocol_id

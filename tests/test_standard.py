@@ -64,7 +64,7 @@ def weights(tmp_path: Path, monkeypatch, inception_weights: Path, clean_inceptio
 def score(judges: Judges) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (6, 48, 64, 3), dtype=np.uint8)
-    observed = judges.observe(images, random.integers(0, 3, (6, 48, 64), dtype=np.uint8))
+    observed = judges.observe(images, random.integers(0, 3, (6, 48, 64), dtype=np.uint8)).observations
     references = [judge.fit_reference(judge.observe_photos(list(images))) for judge in judges.feature_judges]
     return observed, {name: each.value for name, each in judges.measure(observed, references).items()}
 

@@ -89,7 +89,7 @@ class Worker:
             raise EnvironmentProblem(f"there is no {order.run}. Every machine must see the run and its data under the same paths: share their disk")
         if order.folder.is_dir():
             os.chdir(order.folder)
-        bench = open_bench(Run.open(order.run), order.evaluation, images=order.images, photos=order.photos, panel=False, device=order.device)
+        bench = open_bench(Run.open(order.run), order.evaluation, images=order.images, photos=order.photos, pictures=False, device=order.device)
         ours = {**bench.protocol, **versions()}
         theirs = {**order.protocol, **order.versions}
         if differing := sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)):
