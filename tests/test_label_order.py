@@ -13,7 +13,7 @@ from apfgan.errors import DataError
 from apfgan.images import encode_png
 from apfgan.randomness import random_source
 from apfgan.runs import Run
-from selection.label_order import nested_order, order_label_maps
+from selection.label_order import choose_panel, count_classes, nested_order, order_label_maps
 
 DATA = DataConfig(classes=("sky", "sea", "rock"), ignore=9, width=8, height=8)
 
@@ -79,19 +79,23 @@ def label_map_folder(folder: Path, count: int) -> list[Path]:
     return sorted(folder.iterdir())
 
 
+def ordered_files(run: Run, label_maps: list[Path]) -> list[Path]:
+    return order_label_maps(label_maps, count_classes(run, label_maps, DATA))
+
+
 def test_orders_files_by_their_main_class(tmp_path: Path) -> None:
     run, label_maps = Run.create(tmp_path / "run", PRESETS["tiny"]), label_map_folder(tmp_path / "labels", 60)
-    ordered = order_label_maps(run, label_maps, DATA)
+    ordered = ordered_files(run, label_maps)
     assert sorted(ordered) == label_maps
     numbers = np.array([int(path.stem) for path in ordered])
     unlabelled = numbers % 5 == 0
     for chosen in (unlabelled, ~unlabelled & (numbers % 3 == 0), ~unlabelled & (numbers % 3 != 0)):
         assert excess(chosen) < 1.5
     copied = shutil.copytree(tmp_path / "labels", tmp_path / "copy")
-    again = order_label_maps(Run.create(tmp_path / "other", PRESETS["tiny"]), sorted(copied.iterdir(), reverse=True), DATA)
+    again = ordered_files(Run.create(tmp_path / "other", PRESETS["tiny"]), sorted(copied.iterdir(), reverse=True))
     assert [path.name for path in again] == [path.name for path in ordered], "content decides, not the folder or the order"
-    assert order_label_maps(run, label_maps[:1], DATA) == label_maps[:1]
-    assert sorted(order_label_maps(run, label_maps[:2], DATA)) == label_maps[:2]
+    assert ordered_files(run, label_maps[:1]) == label_maps[:1]
+    assert sorted(ordered_files(run, label_maps[:2])) == label_maps[:2]
 
 
 def test_remembers_the_classes_while_they_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,19 +107,19 @@ def test_remembers_the_classes_while_they_hold(tmp_path: Path, monkeypatch: pyte
         return load(path, data)
 
     monkeypatch.setattr(selection.label_order, "load_label_map", counted)
-    ordered = order_label_maps(run, label_maps, DATA)
-    assert order_label_maps(run, label_maps[::-1], DATA) == ordered
+    ordered = ordered_files(run, label_maps)
+    assert ordered_files(run, label_maps[::-1]) == ordered
     assert len(loaded) == 12, "read, not decoded again"
     (kept,) = run.features.iterdir()
     whole = kept.read_bytes()
     for damage in (whole[:-20], b"", whole.replace(b"stem", b"item"), whole[:40] + bytes([whole[40] ^ 1]) + whole[41:]):
         loaded.clear()
         kept.write_bytes(damage)
-        assert order_label_maps(run, label_maps, DATA) == ordered
+        assert ordered_files(run, label_maps) == ordered
         assert len(loaded) == 12 and kept.read_bytes() == whole, "made again"
     loaded.clear()
     label_maps[0].write_bytes(encode_png(np.ones((16, 16), dtype=np.uint8)))
-    order_label_maps(run, label_maps, DATA)
+    ordered_files(run, label_maps)
     assert len(loaded) == 12, "another file, another order"
 
 
@@ -123,5 +127,44 @@ def test_says_which_label_map_cannot_be_read(tmp_path: Path) -> None:
     run, label_maps = Run.create(tmp_path / "run", PRESETS["tiny"]), label_map_folder(tmp_path / "labels", 4)
     label_maps[2].write_bytes(b"no image")
     with pytest.raises(DataError, match=r"2\.png"):
-        order_label_maps(run, label_maps, DATA)
+        ordered_files(run, label_maps)
     assert not run.features.exists()
+
+
+def test_counts_the_pixels_of_each_class(tmp_path: Path) -> None:
+    run, label_maps = Run.create(tmp_path / "run", PRESETS["tiny"]), label_map_folder(tmp_path / "labels", 6)
+    for paths in (label_maps, label_maps[::-1]):  # counted, then remembered, for whichever order
+        # Of 16x16 pixels every second row and column counts: two rows of rock, four of the main class, and two of it that lack 3 of 8 pixels.
+        pixels = {path.stem: row.tolist() for path, row in zip(paths, count_classes(run, paths, DATA), strict=True)}
+        main, rock = 4 * 8 + 2 * 5, 2 * 8
+        assert pixels == {"0": [0] * 3, "5": [0] * 3, "3": [0, main, rock]} | {name: [main, 0, rock] for name in "124"}
+
+
+def panel_of(pixels: list[list[int]]) -> list[int]:
+    """The numbers of the label maps in the panel, which are handed over in another order."""
+    names = [Path(f"map {number}.png") for number in range(len(pixels))]
+    shuffled = random_source("panel").permutation(len(pixels))
+    chosen = choose_panel([names[each] for each in shuffled], np.array(pixels)[shuffled])
+    return [names.index(path) for path in chosen]
+
+
+def test_the_panel_holds_what_is_rare_and_is_else_evenly_spread() -> None:
+    pixels = [[50, 50, 0, 0, 0] for _ in range(100)]
+    assert panel_of(pixels) == [0, 9, 18, 27, 36, 45, 54, 63, 72, 81, 90, 99]
+    for number in (3, 33, 63):
+        pixels[number] = [0, 100, 0, 0, 0]
+    pixels[12][2], pixels[40][2], pixels[70][2] = 5, 30, 10  # in three label maps, and most in 40
+    pixels[81][3] = 1  # in one: the rarest
+    for number in range(0, 100, 8):
+        pixels[number][4] = 100  # in thirteen, and so not rare
+    panel = panel_of(pixels)
+    assert len(panel) == 12 and {3, 63, 40, 81} <= set(panel)
+    assert 33 not in panel and not {12, 70} & set(panel)
+    others = [number for number in panel if number not in (3, 63, 40, 81)]
+    assert (others[0], others[-1]) == (0, 99) and max(np.diff(others)) <= 15
+
+
+@pytest.mark.parametrize("count", [1, 2, 12, 13])
+def test_a_panel_of_few(count: int) -> None:
+    assert len(panel_of([[7, 0] for _ in range(count)])) == min(count, 12)
+    assert len(panel_of([[0, 0] for _ in range(count)])) == min(count, 12)
