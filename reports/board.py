@@ -180,7 +180,9 @@ class Board:
     anchors: Anchors | None = None
     """What real photos score under the protocol behind `rows`."""
     pick: PickRecord | None = None
-    """What was picked under the protocol behind `rows`."""
+    """What was picked, where it is one of `rows`."""
+    pick_problem: str = ""
+    """Why what was picked is left aside, in a sentence; empty where it is not, or nothing was picked."""
 
     @property
     def of_tables(self) -> bool:
@@ -344,6 +346,7 @@ def read_board(run: Run) -> Board:
             groups[protocol_of(measurement)].append(measurement)
     current = comparable(measurements, protocol=run.current_protocol)
     rows, outlook = _ranked(rank_measurements(current, influences=run.influences))
+    pick, problem = _read_pick(run, rows)
     return Board(
         run_name=run.path.resolve().name,
         run_path=str(run.path),
@@ -358,7 +361,8 @@ def read_board(run: Run) -> Board:
         ),
         outlook=outlook,
         anchors=run.read_anchors(protocol_of(current[-1])) if current else None,
-        pick=_read_pick(run, protocol_of(current[-1])) if current else None,
+        pick=pick,
+        pick_problem=problem,
     )
 
 
@@ -393,13 +397,19 @@ def _ranked(places: Sequence[Place]) -> tuple[tuple[Row, ...], Outlook | None]:
     return rows, outlook
 
 
-def _read_pick(run: Run, protocol: str) -> PickRecord | None:
-    """What was picked under a protocol; None where nothing was, or the record cannot be read."""
+def _read_pick(run: Run, rows: Sequence[Row]) -> tuple[PickRecord | None, str]:
+    """What was picked among these rows, or why a pick that there is does not count."""
     try:
         record = read_pick(run)
-    except (DataError, UsageError):
-        return None
-    return record if record.protocol_id == protocol else None
+    except UsageError:
+        return None, ""
+    except DataError:
+        return None, "There is a record of a pick, but it is damaged or was changed, and does not count here."
+    if not rows or record.protocol_id != protocol_of(rows[0].measurement):
+        return None, f"{record.candidate} was picked under another protocol, which does not count here."
+    if all(row.name != record.candidate for row in rows):
+        return None, f"{record.candidate} was picked, but is not among these measurements."
+    return record, ""
 
 
 def parse_candidate(name: str) -> Candidate | None:
