@@ -149,17 +149,19 @@ def panel_of(pixels: list[list[int]]) -> list[int]:
 
 
 def test_the_panel_holds_what_is_rare_and_is_else_evenly_spread() -> None:
-    pixels = [[50, 50, 0, 0, 0] for _ in range(100)]
+    pixels = [[50, 50, 0, 0, 0, 0] for _ in range(100)]
     assert panel_of(pixels) == [0, 9, 18, 27, 36, 45, 54, 63, 72, 81, 90, 99]
     for number in (3, 33, 63):
-        pixels[number] = [0, 100, 0, 0, 0]
+        pixels[number] = [0, 100, 0, 0, 0, 0]
     pixels[12][2], pixels[40][2], pixels[70][2] = 5, 30, 10  # in three label maps, and most in 40
-    pixels[81][3] = 1  # in one: the rarest
+    pixels[81][3] = 99  # in one: the rarest, whatever its size
+    for number in (20, 22, 24, 26):
+        pixels[number][5] = 1  # in four
     for number in range(0, 100, 8):
         pixels[number][4] = 100  # in thirteen, and so not rare
     panel = panel_of(pixels)
     assert len(panel) == 12 and {3, 63, 40, 81} <= set(panel)
-    assert 33 not in panel and not {12, 70} & set(panel)
+    assert 33 not in panel and not {12, 70, 20} & set(panel)
     others = [number for number in panel if number not in (3, 63, 40, 81)]
     assert (others[0], others[-1]) == (0, 99) and max(np.diff(others)) <= 15
 
