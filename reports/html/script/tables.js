@@ -26,6 +26,11 @@ for (const table of document.querySelectorAll(".sortable")) {
       sortBy(table, column, direction);
     });
   });
+  // A script that has changed a table's values says so.
+  table.addEventListener("values", () => {
+    const head = table.tHead.querySelector("[aria-sort]");
+    if (head) sortBy(table, head.cellIndex, head.getAttribute("aria-sort"));
+  });
 }
 
 byId("filter")?.addEventListener("input", (event) => {
