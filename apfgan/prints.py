@@ -53,7 +53,7 @@ def make_print(pixels: np.ndarray | None, found: np.ndarray | None, classes: Cla
     shaped = pixels if found is None else found
     assert shaped is not None, "a print of nothing"
     size = print_size(shaped.shape[1], shaped.shape[0])
-    return Print(None if pixels is None else _picture(pixels, size), None if found is None else _painting(found, size, classes))
+    return Print(None if pixels is None else small_picture(pixels, size), None if found is None else _painting(found, size, classes))
 
 
 def print_size(width: int, height: int) -> tuple[int, int]:
@@ -118,7 +118,8 @@ def _head(pack: zipfile.ZipFile) -> dict[str, Any]:
     return dict(json.loads(pack.read(_HEAD)))
 
 
-def _picture(pixels: np.ndarray, size: tuple[int, int]) -> bytes:
+def small_picture(pixels: np.ndarray, size: tuple[int, int]) -> bytes:
+    """`pixels` uint8 (H, W, 3) at `size` (width, height) as a WebP."""
     buffer = io.BytesIO()
     Image.fromarray(resize_photo(pixels, size)).save(buffer, "WEBP", quality=QUALITY, method=_METHOD)
     return buffer.getvalue()

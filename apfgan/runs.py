@@ -119,6 +119,11 @@ class Run:
         return self.path / "prints"
 
     @property
+    def failures(self) -> Path:
+        """Folder of what looks wrong among the images of some candidates (`apfgan.failures`): `KEY.json`, with the key of the observations."""
+        return self.path / "failures"
+
+    @property
     def panel(self) -> Path:
         """Folder of the panel's label maps (`STEM.png`, painted) and photos (`STEM.jpg`), for the report."""
         return self.path / "panel"
@@ -209,6 +214,7 @@ class Run:
                 self.anchors,
                 self.samples,
                 self.prints,
+                self.failures,
                 self.previews,
                 self.tensorboard,
             )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from apfgan.errors import UsageError
-from commands.opening import open_examiner, read_ranking, run_search, set_up_bench
+from commands.opening import look_for_failures, open_examiner, read_ranking, run_search, set_up_bench
 from commands.options import (
     AddressOption,
     BudgetOption,
@@ -97,6 +97,7 @@ def merge_search(
                 found |= run_search(_recalibrated(opened, recal), examiner, UNLIMITED)
             screen.progress.say(f"looked at {len({unit.candidate for unit in found})} merges in {spent(found, examiner.images):.1f} evaluations")
             finalists = _confirm(examiner, seeds=confirm) if confirm else []
+        look_for_failures(bench, screen)
     show_ranking(screen, opened, finalists=finalists)
     examiner.raise_failures()
 

@@ -69,6 +69,18 @@ def find_anchors(bench: "Bench", evaluation: "Evaluation", screen: Screen) -> No
     anchors.find_anchors(bench, anchors.real_photos(evaluation, bench.label_maps), progress=screen.progress)
 
 
+def look_for_failures(bench: "Bench", screen: Screen) -> None:
+    """Have it known what looks wrong among the images of the candidates that the report shows first."""
+    from reports.board import read_board
+    from selection.failures import find_failures
+
+    board = read_board(bench.run)
+    for row in {row.name: row for row in (board.choice, board.rival, board.last_epoch) if row is not None}.values():
+        found = find_failures(bench, row.measurement)
+        if found and found.text:
+            screen.progress.say(f"look at the images of {row.name}: {found.text} (see the report)")
+
+
 @contextmanager
 def open_examiner(
     bench: "Bench",

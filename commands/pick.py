@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from apfgan.errors import EnvironmentProblem
-from commands.opening import find_anchors, find_candidates, known_pace, open_examiner, set_up_bench
+from commands.opening import find_anchors, find_candidates, known_pace, look_for_failures, open_examiner, set_up_bench
 from commands.options import (
     AddressOption,
     BudgetOption,
@@ -100,6 +100,7 @@ def pick(
         failed = list(dict.fromkeys(str(each.unit.candidate) for each in examiner.failures))
         record = make_record(bench, decision, guards, wanted=wanted, budget=limit, saved=save_pick(bench, decision.pick), failed=failed)
         write_pick(opened, record)
+        look_for_failures(bench, screen)
     screen.progress.say("verify the pick in a fresh process")
     verification, code = _verify_elsewhere(run, device)
     record = replace(record, verification=verification)

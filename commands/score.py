@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from apfgan.errors import UsageError
-from commands.opening import find_anchors, find_candidates, open_examiner, run_search, set_up_bench
+from commands.opening import find_anchors, find_candidates, look_for_failures, open_examiner, run_search, set_up_bench
 from commands.options import (
     AddressOption,
     ClassesOption,
@@ -138,6 +138,7 @@ def score(
         find_anchors(bench, evaluation, screen)
         with open_examiner(bench, screen, executor, workers, ray_address, images=found) as examiner:
             _sweep(candidates, examiner, race=len(candidates) > RACED if race is None else race)
+        look_for_failures(bench, screen)
     if any(each.part is None for each in here.ledger.read()):
         show_ranking(screen, here)
     examiner.raise_failures()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commands.opening import find_candidates, known_pace, open_examiner, read_ranking, run_search, set_up_bench
+from commands.opening import find_candidates, known_pace, look_for_failures, open_examiner, read_ranking, run_search, set_up_bench
 from commands.options import (
     AddressOption,
     DeviceOption,
@@ -54,6 +54,7 @@ def seed_search(
         with open_examiner(bench, screen, executor, workers, ray_address) as examiner:
             screen.progress.say(f"{tries} seeds of {chosen.unseeded}: {cost_text(tries, known_pace(examiner))} in all")
             found = run_search(search_seeds(chosen, tries), examiner, UNLIMITED)
+        look_for_failures(bench, screen)
     examiner.raise_failures()
     _show_seeds(screen, chosen, list(found.values()))
 
