@@ -19,7 +19,7 @@ from apfgan.confusion import count_confusion
 from apfgan.data import find_label_maps, hash_label_maps, load_label_map
 from apfgan.files import hash_value, read_arrays
 from apfgan.image_sets import find_images
-from apfgan.images import encode_png
+from apfgan.images import encode_png, read_photo
 from apfgan.labels import Classes
 from apfgan.prints import Print, has_prints, label_prints, make_print, print_size, read_prints, write_prints
 from apfgan.randomness import random_source
@@ -388,6 +388,14 @@ def test_label_maps_are_pictured_once(bench: Bench, tmp_path: Path) -> None:
     (folder / changed).write_bytes(second[changed][1][:-9])
     third = pictured()
     assert third[changed][1] == second[changed][1] and {name for name in second if third[name] != second[name]} == {changed}
+
+
+def test_the_panels_label_maps_and_photos_are_kept_in_full_size(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "imgs").mkdir()
+    (tmp_path / "imgs/map 3.png").write_bytes(encode_png(np.full((9, 9, 3), 77, dtype=np.uint8)))
+    picture_label_maps(replace(bench, panel=frozenset(["map 3", "map 4"])), find_images(tmp_path / "imgs"))
+    assert {path.name for path in bench.run.panel.iterdir()} == {"map 3.png", "map 4.png", "map 3.jpg"}
+    assert read_photo(bench.run.panel / "map 4.png").shape == read_photo(bench.run.panel / "map 3.jpg").shape == (48, 272, 3)
 
 
 def test_other_label_maps_have_prints_of_their_own(bench: Bench) -> None:
