@@ -253,11 +253,6 @@ class Board:
         """Rows behind the best that the noise does not tell from it."""
         return tuple(row for row in self.rows[1:] if row.place.tied)
 
-    @property
-    def clear(self) -> bool:
-        """Whether the best is told from every other row; not while there is no other, or an error is unknown."""
-        return len(self.rows) > 1 and not self.tied and all(row.score.error is not None for row in self.rows)
-
     @cached_property
     def merges(self) -> tuple[Merge, ...]:
         """Every combination tried, best first, each once (its lowest seed) beside its best member drawn with the same seed if there is one."""
@@ -309,21 +304,6 @@ class Board:
     def drawn(self, row: Row) -> bool:
         """Whether a row's images are drawn by checkpoints of this run; else they came from elsewhere, and cannot be drawn again."""
         return row.candidate is not None and set(row.candidate.members) <= set(self.checkpoints)
-
-    def compare(self, other: Row | None) -> Comparison | None:
-        """The best row against another; None when there is no other, or it is the best itself."""
-        return Comparison(self.rows[0], other) if other is not None and other is not self.rows[0] else None
-
-    @property
-    def bridge(self) -> tuple[Row, ...]:
-        """How the score came about: last epoch, best epoch, then the best candidate's mean, variant and seed, as far as each is a step."""
-        best = self.best
-        if best is None or best.candidate is None or best.kind == "other":
-            return ()
-        names = (best.candidate.mean, best.unseeded)
-        first_seeds = [min((row for row in self.rows if row.unseeded == name), key=lambda row: row.seed, default=None) for name in names]
-        steps = (self.last_epoch, min(self.epochs, key=lambda row: row.rank, default=None), *first_seeds, best)
-        return tuple(dict.fromkeys(row for row in steps if row is not None))
 
     def _merge(self, row: Row) -> Merge:
         assert row.candidate is not None

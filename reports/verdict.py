@@ -2,6 +2,7 @@
 them.
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -76,12 +77,9 @@ class Verdict:
     """Checkpoint files, or members with their shares, and their SHA-256."""
 
 
-def verdict_of(board: Board, *, shown: Format, submit: str = "", origin: Sequence[tuple[str, str]] = ()) -> Verdict | None:
-    """The verdict on a board, None where nothing is measured.
-
-    `submit`: the command that hands the choice in, and `origin`: its checkpoint files with their hashes, both for want of a pick that knows.
-    """
-    choice, pick = board.choice, board.pick
+def verdict_of(board: Board, *, origin: Sequence[tuple[str, str]] = ()) -> Verdict | None:
+    """The verdict on a board, None where nothing is measured. `origin`: the choice's checkpoint files with their hashes, for want of a pick."""
+    choice, pick, shown = board.choice, board.pick, Format.of(board)
     if choice is None:
         return None
     versus = _versus(board, choice)
@@ -99,7 +97,7 @@ def verdict_of(board: Board, *, shown: Format, submit: str = "", origin: Sequenc
         doubts=(*_doubts_of_numbers(board, choice, standing, contenders, shown), *(_doubts_of_pick(pick, shown) if pick else ())),
         chips=chips_of(guards_of(board)),
         contenders=contenders,
-        commands=_commands(pick.commands) if pick else (("Hand it in", submit),) if submit else (),
+        commands=_commands(board, choice),
         files=_files(pick) if pick else tuple(origin),
     )
 
@@ -243,9 +241,12 @@ def _doubts_of_pick(pick: PickRecord, shown: Format) -> list[str]:
     return doubts
 
 
-def _commands(commands: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+def _commands(board: Board, choice: Row) -> tuple[tuple[str, str], ...]:
+    if board.pick is None:
+        submit = shlex.join(["apfgan", "submit", "--run", board.run_path, "--pick", choice.name])
+        return (("Hand it in", submit),) if board.drawn(choice) else ()
     titles = {"merge": "Make it again", "submit": "Hand it in", "verify": "Verify it"}
-    return tuple((titles.get(name, name), commands[name]) for name in (*titles, *commands.keys() - titles.keys()) if name in commands)
+    return tuple((title, board.pick.commands[name]) for name, title in titles.items() if name in board.pick.commands)
 
 
 def _files(pick: PickRecord) -> tuple[tuple[str, str], ...]:
