@@ -296,7 +296,7 @@ def test_score_finds_what_train_surveyed(run: Run, folder: Path, decoded: list[s
     survey_data(run, folder, judge=EmbeddedJudge.load(run.judges / "embedded.safetensors"))
     decoded.clear()
     bench = open_bench(run, Evaluation(data=folder))
-    assert len(decoded) == 3 + 3 + 3  # the label maps to draw: checked, put in order, and painted for the report
+    assert len(decoded) == 4 * 3  # the label maps to draw: checked, put in order, and pictured for the report, small and large
     assert references(run)[0].stem.split("_")[1] == bench.photos.key[:24]
     assert bench.judges.identity == embedded_judges(judge).identity
     elsewhere = open_bench(run, Evaluation(labels=folder / "test" / "labels", real=folder / "train" / "imgs"))
