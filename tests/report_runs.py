@@ -3,7 +3,7 @@
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from apfgan.config import PRESETS, Config
 from apfgan.files import append_line, hash_value, write_arrays, write_bytes, write_json, write_text
 from apfgan.labels import Classes
 from apfgan.measured import Measured
+from apfgan.prints import Print, label_prints, make_print, write_prints
 from apfgan.records import Estimate, Measurement
 from apfgan.runs import Run
 
@@ -29,6 +30,9 @@ PROTOCOL = {
     },
     "jpeg": {"quality": 75, "subsampling": "4:2:0"},
     "label_resize": "pil-nearest",
+    "label_maps": {"key": "ef" * 32, "count": IMAGES},
+    "size": [4 * WIDTH, 4 * HEIGHT],
+    "classes": {"count": len(Classes()), "ignore": None},
     "formula": {"name": "A", "aesthetic": 0.5, "closeness": 0.5},
 }
 TRAINED = [str(epoch) for epoch in range(5, 17)]
@@ -64,6 +68,11 @@ def measure(name: str, *, protocol: dict = PROTOCOL, formula: str = "A", **chang
     return Measurement(**(fields | changes))
 
 
+def all_stems(first: Sequence[str] = STEMS) -> list[str]:
+    """Names of all `IMAGES` label maps."""
+    return [*first, *(f"{488000 + index}" for index in range(IMAGES - len(first)))]
+
+
 def landscape(index: int) -> np.ndarray:
     """A label map (H, W) with sky, mountains, trees, grass or water."""
     rng = np.random.default_rng(index)
@@ -90,16 +99,32 @@ def photograph(label_map: np.ndarray, *, seed: int, blur: float) -> Image.Image:
     return Image.fromarray(np.clip(colour, 0, 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(blur))
 
 
+def drawing(index: int, name: str) -> np.ndarray:
+    """What a candidate draws for a label map, uint8 (H, W, 3): the worse it is, the more blurred."""
+    return np.asarray(photograph(landscape(index), seed=index + Candidate.parse(name).seed, blur=0.6 + 9 * max(0.0, 1 - quality(name))))
+
+
 def save_picture(path: Path, image: Image.Image) -> None:
     buffer = io.BytesIO()
     image.save(buffer, "PNG" if path.suffix == ".png" else "JPEG")
     write_bytes(path, buffer.getvalue())
 
 
+def judged(label_map: np.ndarray, name: str) -> np.ndarray:
+    """What a mask judge finds in what a candidate drew for a label map: the same moved, the further the worse the candidate."""
+    return np.roll(label_map, 1 + round(30 * max(0.0, 1 - quality(name))), axis=1)
+
+
+def save_prints(folder: Path, prints: Mapping[str, Print]) -> None:
+    """Prints of all label maps in two packs, as scoring leaves them."""
+    for part, rows in enumerate((slice(0, 10), slice(10, None))):
+        write_prints(folder / f"{part:04d}.zip", dict(list(prints.items())[rows]))
+
+
 def save_observations(run: Run, measurement: Measurement, *, classes: int, stems: Sequence[str] = STEMS) -> None:
     """Confusions in two files, as scoring leaves them; most pixels right, as many as the mask accuracy says."""
     rng = np.random.default_rng(int(hash_value(measurement.candidate)[:8], 16))
-    names = [*stems, *(f"{488000 + index}" for index in range(IMAGES - len(stems)))]
+    names = all_stems(stems)
     confusion = np.zeros((IMAGES, classes, classes), dtype=np.uint32)
     for index in range(IMAGES):
         given = np.bincount(landscape(index).ravel(), minlength=classes)[:classes]
@@ -118,8 +143,16 @@ def save_observations(run: Run, measurement: Measurement, *, classes: int, stems
     run.influences.write(measurement.key, names, {"aesthetic": aesthetic})
 
 
-def build_run(path: Path, names: Sequence[str] = EVERYTHING, *, photos: bool = True, pictures: bool = True, config: Config = PRESETS["tiny"]) -> Run:
-    """A run directory as scoring leaves it, with made-up but lifelike numbers and pictures."""
+def build_run(
+    path: Path,
+    names: Sequence[str] = EVERYTHING,
+    *,
+    photos: bool = True,
+    pictures: bool = True,
+    prints: bool = False,
+    config: Config = PRESETS["tiny"],
+) -> Run:
+    """A run directory as scoring leaves it, with made-up but lifelike numbers and pictures; `prints`: of all label maps, too."""
     run = Run.create(path, config)
     for epoch in ["0", *TRAINED]:
         write_bytes(run.checkpoint_path(epoch), b"weights")
@@ -130,8 +163,15 @@ def build_run(path: Path, names: Sequence[str] = EVERYTHING, *, photos: bool = T
         save_observations(run, measurement, classes=len(config.data.classes))
         if pictures:
             for index, stem in enumerate(STEMS):
-                blurred = photograph(landscape(index), seed=index + Candidate.parse(name).seed, blur=0.6 + 9 * max(0.0, 1 - quality(name)))
-                save_picture(run.samples / measurement.observations / f"{stem}.jpg", blurred)
+                save_picture(run.samples / measurement.observations / f"{stem}.jpg", Image.fromarray(drawing(index, name)))
+        if prints:
+            drawn = {stem: drawing(index, name) for index, stem in enumerate(all_stems())}
+            found = {stem: judged(landscape(index), name) for index, stem in enumerate(all_stems())}
+            save_prints(run.prints / measurement.observations, {stem: make_print(drawn[stem], found[stem], Classes()) for stem in drawn})
+    if prints:
+        taken = [photograph(landscape(index), seed=index, blur=0) for index in range(IMAGES)]
+        given = {stem: make_print(np.asarray(taken[index]), landscape(index), Classes()) for index, stem in enumerate(all_stems())}
+        save_prints(label_prints(run.prints, PROTOCOL), given)
     if pictures:
         for index, stem in enumerate(STEMS):
             save_picture(run.panel / f"{stem}.png", Image.fromarray(Classes().paint(landscape(index))))
