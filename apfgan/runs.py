@@ -4,11 +4,9 @@ A `Run` is a path with named places; it holds nothing in memory but its configur
 """
 
 import json
-import re
 import subprocess
 import sys
 import time
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -21,13 +19,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from apfgan import __version__
 from apfgan.candidates import Candidate, epoch_order
+from apfgan.checked_lines import check_line, checked_line
 from apfgan.config import Config, differing_settings, load_config, save_config
 from apfgan.errors import DataError, EnvironmentProblem, UsageError
 from apfgan.files import append_line, hash_bytes, lock_folder, read_arrays, remove_temporaries, write_arrays
 from apfgan.measured import Measured
 from apfgan.records import SCHEMA, Anchors, Measurement
-
-_CHECKED_LINE = re.compile(rb'(\{.*), "check": "([0-9a-f]{8})"\}', re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -172,6 +169,11 @@ class Run:
         return self.path / "pick.json"
 
     @property
+    def costs(self) -> Path:
+        """What each command has cost (`apfgan.spending`): one JSON object a line, append-only."""
+        return self.path / "costs.jsonl"
+
+    @property
     def ledger(self) -> "Ledger":
         """What was measured."""
         return Ledger(self.path / "measurements.jsonl")
@@ -236,7 +238,7 @@ class Ledger:
     def append(self, measurement: Measurement) -> None:
         """Add a finished measurement and flush it to the disk."""
         line = json.dumps(asdict(measurement), ensure_ascii=False, allow_nan=False)
-        append_line(self.path, f'{line[:-1]}, "check": "{zlib.crc32(line[:-1].encode()):08x}"}}')
+        append_line(self.path, checked_line(line))
 
     def read(self) -> list[Measurement]:
         """All measurements, oldest first. A torn last line (a killed writer) is left out; any other bad line is an error with its number."""
@@ -265,7 +267,7 @@ class Ledger:
     def _parse(self, line: bytes, number: int) -> Measurement:
         where = f"{self.path}, line {number}"
         remedy = "Remove that line; what it held is measured again."
-        if (checked := _CHECKED_LINE.fullmatch(line)) and zlib.crc32(checked[1]) != int(checked[2], 16):
+        if not check_line(line):
             raise DataError(f"{where}: not what was written, its checksum differs. {remedy}")
         try:
             if (schema := _HEAD.validate_json(line).schema) > SCHEMA:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from apfgan.errors import UsageError
+from commands.opening import writing
 from commands.options import JsonOption, QuietOption, RunOption, VerboseOption, read_size
 from commands.screen import Screen
 
@@ -40,8 +41,7 @@ def import_original(
     else:
         width, height = read_size(size or "512x384")
         opened = Run.create(run, config_for(painter, width=width, height=height))
-    with opened.lock():
-        opened.record_command(context.obj)
+    with writing(opened, context.obj):
         manifest = save_original(opened, name, painter, discriminators=opponents)
     path = opened.checkpoint_path(name)
     lines = [f"{name} -> {path} (width {painter.model.width}, {painter.classes} classes)"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from apfgan.errors import UsageError
-from commands.opening import find_device
+from commands.opening import find_device, writing
 from commands.options import DeviceOption, JsonOption, QuietOption, RunOption, VerboseOption
 from commands.screen import Screen
 
@@ -47,8 +47,7 @@ def merge(
     candidate = _asked_merge(opened, members, shares=_numbers(weights, "--weights") if weights else None, window=window, norms=bn)
     require_weights(candidate)
     select_candidates(str(candidate), opened.checkpoint_names())  # names what is missing
-    with opened.lock():
-        opened.record_command(context.obj)
+    with writing(opened, context.obj):
         studio = Studio(opened, (), data or remembered(opened).data, find_device(device))
         manifest = save_candidate(studio, candidate, allow_cross_run=allow_cross_run)
     path = opened.checkpoint_path(candidate.base)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from apfgan.errors import UsageError
-from commands.opening import look_for_failures, open_examiner, read_ranking, run_search, set_up_bench
+from commands.opening import look_for_failures, open_examiner, read_ranking, run_search, set_up_bench, writing
 from commands.options import (
     AddressOption,
     BudgetOption,
@@ -86,12 +86,11 @@ def merge_search(
 
     screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
     opened = Run.open(run)
-    with opened.lock():
-        opened.record_command(context.obj)
+    with writing(opened, context.obj) as account:
         ranked = [place.entry for place in read_ranking(opened)]
         bench = set_up_bench(opened, device, screen)
         search = _merge_search(ranked, bench, best=best, sampler=sampler, kind=kind, seed=seed, evaluations=budget)
-        with open_examiner(bench, screen, executor, workers, ray_address) as examiner:
+        with open_examiner(bench, screen, account, executor, workers, ray_address) as examiner:
             found = run_search(search, examiner, read_budget(budget, hours))
             if recal:
                 found |= run_search(_recalibrated(opened, recal), examiner, UNLIMITED)

@@ -1,6 +1,6 @@
 """What several commands open before they call the core: the device, candidates, the ranking, the bench and its examiner."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from apfgan.candidates import Candidate
     from apfgan.ranking import Place
     from apfgan.runs import Run
+    from apfgan.spending import Account
     from selection.driving import Budget
     from selection.evaluation import Evaluation
     from selection.examining import Examiner
@@ -82,23 +83,41 @@ def look_for_failures(bench: "Bench", screen: Screen) -> None:
 
 
 @contextmanager
+def writing(run: "Run", arguments: Sequence[str]) -> "Iterator[Account]":
+    """Hold a run for writing, with the command in its history; when the command ends, the run says what it has cost."""
+    from apfgan.spending import booking
+
+    with run.lock():
+        run.record_command(arguments)
+        with booking(run, arguments[0]) as account:
+            yield account
+
+
+@contextmanager
 def open_examiner(
     bench: "Bench",
     screen: Screen,
+    account: "Account",
     executor: ExecutorChoice = ExecutorChoice.inline,
     workers: int | None = None,
     address: str | None = None,
     *,
     images: "ImageCandidates | None" = None,
 ) -> "Iterator[Examiner]":
-    """What measures on a bench that `set_up_bench` opened, in this process or in others."""
+    """What measures on a bench that `set_up_bench` opened, in this process or in others; how much that was goes into the account."""
     from selection.evaluation import remembered
     from selection.examining import Examiner
     from selection.executors import WorkOrder, open_executor
 
     order = WorkOrder.of(bench, remembered(bench.run), images=images)
     with open_executor(executor.value, bench, order, workers=workers, address=address, progress=screen.progress) as opened:
-        yield Examiner(bench, opened, screen.progress)
+        examiner = Examiner(bench, opened, screen.progress)
+        try:
+            yield examiner
+        finally:
+            account.measured += examiner.examined
+            account.found += examiner.found
+            account.drawn += examiner.drawn
 
 
 def run_search(search: "Search", examiner: "Examiner", budget: "Budget") -> "dict[Unit, Outcome]":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commands.opening import find_candidates, open_examiner, read_ranking, run_search, set_up_bench
+from commands.opening import find_candidates, open_examiner, read_ranking, run_search, set_up_bench, writing
 from commands.options import (
     AddressOption,
     DeviceOption,
@@ -54,8 +54,7 @@ def output_search(
     screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
     opened = Run.open(run)
     settings = search.jpeg_settings(qualities, subsamplings)
-    with opened.lock():
-        opened.record_command(context.obj)
+    with writing(opened, context.obj) as account:
         chosen = find_candidates(opened, candidate, None)[0] if candidate else Candidate.parse(read_ranking(opened)[0].entry.name)
         bench = set_up_bench(opened, device, screen)
         if photos is None:
@@ -65,7 +64,7 @@ def output_search(
         note = replacement_note(bench.studio, with_photos)
         replacing = bool(Finish.of(bench.studio, with_photos).stand_ins)
         bench = search.share_drawings(bench, variants)
-        with open_examiner(bench, screen, executor, workers, ray_address) as examiner:
+        with open_examiner(bench, screen, account, executor, workers, ray_address) as examiner:
             found = run_search(search.output_search(variants, photos=replacing), examiner, UNLIMITED)
         examiner.raise_failures()
     verdict = search.judge_outputs(found, variants[0])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from apfgan.errors import EnvironmentProblem
-from commands.opening import find_anchors, find_candidates, known_pace, look_for_failures, open_examiner, set_up_bench
+from commands.opening import find_anchors, find_candidates, known_pace, look_for_failures, open_examiner, set_up_bench, writing
 from commands.options import (
     AddressOption,
     BudgetOption,
@@ -74,8 +74,7 @@ def pick(
     opened = Run.open(run)
     limit = read_budget(budget, hours)
     asked = {name: value for name, value in {"labels": labels, "real": real, "data": data, "judges": judges and judges.value}.items() if value}
-    with opened.lock():
-        opened.record_command(context.obj)
+    with writing(opened, context.obj) as account:
         if verify:
             known = read_pick(opened)
             checked = verify_pick(set_up_bench(opened, device, screen, asked), known, progress=screen.progress)
@@ -86,7 +85,7 @@ def pick(
         )
         bench = set_up_bench(opened, device, screen, asked)
         find_anchors(bench, remembered(opened), screen)
-        with open_examiner(bench, screen, executor, workers, ray_address) as examiner:
+        with open_examiner(bench, screen, account, executor, workers, ray_address) as examiner:
             pace = _first_pace(examiner, candidates)
             wanted = wanted_plan(candidates, images=examiner.images, seeds=seeds, merges=merges, hold_out=hold_out, pace=pace)
             chosen = fitted(wanted, limit)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from apfgan.errors import UsageError
-from commands.opening import find_anchors, find_candidates, look_for_failures, open_examiner, run_search, set_up_bench
+from commands.opening import find_anchors, find_candidates, look_for_failures, open_examiner, run_search, set_up_bench, writing
 from commands.options import (
     AddressOption,
     ClassesOption,
@@ -130,13 +130,12 @@ def score(
         if not known:
             Run.create(here.path, _foreign_config(found.size, classes, ignore))
         candidates = list(found.checked)
-    with here.lock():
-        here.record_command(context.obj)
+    with writing(here, context.obj) as account:
         bench = set_up_bench(here, device, screen, asked, images=found)
         if found and (copies := found.copies_of(bench.photos.contents)):
             screen.progress.say(f"note: {copies} images are among the photos that they are compared with")
         find_anchors(bench, evaluation, screen)
-        with open_examiner(bench, screen, executor, workers, ray_address, images=found) as examiner:
+        with open_examiner(bench, screen, account, executor, workers, ray_address, images=found) as examiner:
             _sweep(candidates, examiner, race=len(candidates) > RACED if race is None else race)
         look_for_failures(bench, screen)
     if any(each.part is None for each in here.ledger.read()):

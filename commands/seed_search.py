@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commands.opening import find_candidates, known_pace, look_for_failures, open_examiner, read_ranking, run_search, set_up_bench
+from commands.opening import find_candidates, known_pace, look_for_failures, open_examiner, read_ranking, run_search, set_up_bench, writing
 from commands.options import (
     AddressOption,
     DeviceOption,
@@ -47,11 +47,10 @@ def seed_search(
 
     screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
     opened = Run.open(run)
-    with opened.lock():
-        opened.record_command(context.obj)
+    with writing(opened, context.obj) as account:
         chosen = find_candidates(opened, candidate, None)[0] if candidate else Candidate.parse(read_ranking(opened)[0].entry.name)
         bench = set_up_bench(opened, device, screen)
-        with open_examiner(bench, screen, executor, workers, ray_address) as examiner:
+        with open_examiner(bench, screen, account, executor, workers, ray_address) as examiner:
             screen.progress.say(f"{tries} seeds of {chosen.unseeded}: {cost_text(tries, known_pace(examiner))} in all")
             found = run_search(search_seeds(chosen, tries), examiner, UNLIMITED)
         look_for_failures(bench, screen)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commands.opening import find_candidates, open_examiner, read_ranking, run_search, set_up_bench
+from commands.opening import find_candidates, open_examiner, read_ranking, run_search, set_up_bench, writing
 from commands.options import DeviceOption, JsonOption, QuietOption, RunOption, VerboseOption
 from commands.screen import Screen
 
@@ -39,13 +39,12 @@ def submit(
 
     screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
     opened = Run.open(run)
-    with opened.lock():
-        opened.record_command(context.obj)
+    with writing(opened, context.obj) as account:
         if pick is None:
             pick = read_pick(opened).candidate if opened.pick_path.exists() else read_ranking(opened)[0].entry.name
         chosen = find_candidates(opened, pick, None)[0]
         bench = set_up_bench(opened, device, screen)
-        with open_examiner(bench, screen) as examiner:
+        with open_examiner(bench, screen, account) as examiner:
             run_search(at_once([chosen]), examiner, UNLIMITED)
             examiner.raise_failures()
             expected = examiner.measure(chosen).composite

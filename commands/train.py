@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from apfgan.errors import UsageError
-from commands.opening import find_device
+from commands.opening import find_device, writing
 from commands.options import ClassesOption, DeviceOption, IgnoreOption, JsonOption, QuietOption, RunOption, VerboseOption
 from commands.program import command_line
 from commands.screen import Screen
@@ -96,8 +96,7 @@ def train(
         screen = Screen.open(as_json=as_json, quiet=quiet or not world.leads, verbose=verbose)
         company = Company(progress=screen.progress, patience=patience)
         if world.leads:
-            held.enter_context(opened.lock())
-            opened.record_command(context.obj)
+            held.enter_context(writing(opened, context.obj))
             pairs = _training_pairs(opened, data, screen, device=own)
             if source is not None:
                 _fork(opened, pairs, source, screen, device=own)

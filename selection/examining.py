@@ -25,6 +25,11 @@ class Examiner:
     """What could not be measured so far, and why."""
     examined: int = field(default=0, init=False)
     """Units that the ledger did not know."""
+    found: int = field(default=0, init=False)
+    """Units that it knew."""
+    drawn: int = field(default=0, init=False)
+    """Images that were drawn and judged."""
+    _known: set[Unit] = field(default_factory=set, init=False)
 
     @property
     def images(self) -> int:
@@ -39,6 +44,8 @@ class Examiner:
     def __call__(self, units: Sequence[Unit]) -> dict[Unit, Outcome]:
         """What comes of these units; one that failed is missing, and is among the `failures`."""
         found = {unit: outcome for unit in units if (outcome := self._recall(unit)) is not None}
+        self.found += len(found.keys() - self._known)
+        self._known |= found.keys()
         todo = [unit for unit in units if unit not in found]
         if todo:
             with self.progress.task("candidates", len(units), done=len(found), unit="candidates") as task:
@@ -94,6 +101,8 @@ class Examiner:
         bench, unit, entry = self.bench, outcome.unit, outcome.entry
         part, key = bench.part(unit), measurement_key(bench, unit)
         self.examined += 1
+        self.drawn += outcome.drawn
+        self._known.add(unit)
         bench.run.influences.write(key, [path.stem for path in bench.label_maps[part.start : part.stop]], entry.measured)
         if bench.run.ledger.find(key, candidate=entry.name) is None:  # else its influences alone were lost
             bench.run.ledger.append(

@@ -29,7 +29,7 @@ from metrics.judges import Judges, Look, Observations
 from metrics.reference import Reference
 from metrics.scorer import join, total_scores
 from selection.drawn import Drawn
-from selection.sources import GeneratorSource, ImageSource
+from selection.sources import CountingSource, GeneratorSource, ImageSource
 from selection.studio import Studio
 from selection.survey import Photos
 from selection.units import Outcome, Part, Unit
@@ -107,13 +107,13 @@ def examine(bench: Bench, unit: Unit, *, progress: Progress = SILENT) -> Outcome
     All of them for all label maps; for a part of these only what a total is made of, with the slopes that tell how biased so few images are.
     """
     started = time.monotonic()
-    source = bench.source(unit.candidate)
+    source = CountingSource(bench.source(unit.candidate))
     part = bench.part(unit)
     observations = observe(bench, source, observations_key(bench, source), part=part, title=str(unit.candidate), progress=progress)
     numbers = totals(bench, observations, checks=unit.part is None)
     slopes = {} if unit.part is None else _slopes(bench, observations, numbers)
     estimates = {name: each.estimate for name, each in numbers.items()}
-    return Outcome(unit, Entry(str(unit.candidate), estimates, numbers), slopes, time.monotonic() - started, bench.device)
+    return Outcome(unit, Entry(str(unit.candidate), estimates, numbers), slopes, time.monotonic() - started, bench.device, source.drawn)
 
 
 def observe(

@@ -1,7 +1,7 @@
 """Where the images of a candidate come from: a generator of this project, or files that anything made and named after the label maps."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -125,6 +125,30 @@ class StoredSource:
         label_map = resize_label_map(read_label_map(path, self.classes), self.checked.size)
         pixels = decode_photo(content, source, convert=self.checked.convert)
         return Drawn(path.stem, label_map, pixels, content) if self.reencode is None else encoded(path.stem, label_map, pixels, self.reencode)
+
+
+@dataclass
+class CountingSource:
+    """A source of images that counts those it draws."""
+
+    source: ImageSource
+    drawn: int = field(default=0, init=False)
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """That of the source."""
+        return self.source.identity
+
+    @property
+    def encoding(self) -> Mapping[str, Any]:
+        """That of the source."""
+        return self.source.encoding
+
+    def draw(self, label_maps: Sequence[Path]) -> Iterator[Drawn]:
+        """What the source draws."""
+        for image in self.source.draw(label_maps):
+            self.drawn += 1
+            yield image
 
 
 class KeptDrawings:

@@ -48,6 +48,8 @@ class Outcome:
     """What it cost, when it was measured."""
     device: str = "cpu"
     """Where it was measured."""
+    drawn: int = 0
+    """Images that were drawn and judged for it now; what was kept of an earlier try is not drawn again."""
 
 
 Outcomes = Mapping[Unit, Outcome]
