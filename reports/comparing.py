@@ -21,8 +21,8 @@ from reports.observations import Observations
 
 FEW_IMAGES = 20
 """A class that fewer images ask for is not judged: its 95 % intervals held 86 to 93 % on redrawn images of a real run."""
-MOST_ERRORS = 80_000
-"""Standard errors of classes that a report carries (0.6 MB); above, the lowest ranked candidates go without."""
+MOST_ERRORS = 150_000
+"""Standard errors of classes that a report carries (1 MB); above, the lowest ranked candidates go without."""
 ALL_IN_MATRIX = 30
 """With up to so many classes, all are in the confusion matrix."""
 SOME_IN_MATRIX = 20
