@@ -216,6 +216,7 @@ class Run:
                 self.anchors,
                 self.samples,
                 self.prints,
+                self.panel,
                 self.failures,
                 self.previews,
                 self.tensorboard,

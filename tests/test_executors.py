@@ -31,7 +31,7 @@ from apfgan.candidates import Candidate
 from apfgan.checkpoints import save_checkpoint
 from apfgan.config import Config, DataConfig, ModelConfig
 from apfgan.errors import DataError, EnvironmentProblem, UsageError, WeightsError
-from apfgan.files import read_arrays
+from apfgan.files import hash_file, read_arrays
 from apfgan.landscapes import make_landscapes
 from apfgan.networks import build_painter
 from apfgan.progress import SILENT, Progress, Silent
@@ -95,17 +95,18 @@ def examine_all(
 
 
 def found_in(folder: Path) -> dict[str, Any]:
-    """Everything that a ledger and its influences hold but for time and place, by candidate and part; no two lines are alike."""
+    """Everything that a ledger, its influences and prints hold but for time and place, by candidate and part; no two lines are alike."""
     run = Run.open(folder / "run")
     lines = run.ledger.read()
     found = {
         f"{each.candidate} {each.part}": {
             **asdict(replace(each, seconds=0.0, device="")),
             **{name: array.tolist() for name, array in read_arrays(run.influences.folder / f"{each.key}.npz").items()},
+            "prints": {path.name: hash_file(path) for path in (run.prints / each.observations).glob("[0-9]*.zip")},
         }
         for each in lines
     }
-    assert len(found) == len(lines)
+    assert len(found) == len(lines) and all(each["prints"] for each in found.values())
     return found
 
 

@@ -312,7 +312,7 @@ def test_lock_is_given_back_after_an_error_which_stays_what_it_was(run):
 
 
 def test_whoever_gets_the_lock_clears_away_what_killed_writers_left(run):
-    left = [run.checkpoints / ".0a.tmp", run.features / "key" / ".0b.tmp"]
+    left = [run.checkpoints / ".0a.tmp", run.features / "key" / ".0b.tmp", run.prints / "key" / ".0d.tmp", run.panel / ".0e.tmp"]
     kept = [run.features / "key" / "0000.npz", run.report / ".0c.tmp"]  # a report is written without the lock
     for path in left + kept:
         path.parent.mkdir(parents=True, exist_ok=True)
