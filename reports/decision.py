@@ -158,6 +158,11 @@ def worth_of(row: Row | None) -> Worth | None:
     )
 
 
+def reweighable(board: Board) -> bool:
+    """Whether the rows can be ranked by other weights: the formula of each is known, with all scores that it is made of."""
+    return bool(board.rows) and all(worth_of(row) is not None for row in board.rows)
+
+
 def formula_of(measurement: Measurement) -> Formula | None:
     """The formula of a measurement's composite, as its protocol names it; None where it does not, or not fully."""
     named = measurement.protocol.get("formula")

@@ -10,7 +10,7 @@ from typing import Literal
 from apfgan.guards import Answer, Guard
 from apfgan.picks import PickRecord
 from apfgan.records import Estimate
-from reports.board import Board, Comparison, Row
+from reports.board import Board, Comparison, Row, SeedGroup
 from reports.formats import Format
 from reports.notes import guard_sentence, guards_of
 from reports.terminal import chance_text
@@ -26,12 +26,20 @@ _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight"
 _LABELS: Mapping[str, Mapping[Answer, str]] = {
     "embedded_judges": {"yes": "judges of this run alone", "no": "judges used elsewhere, too", "unknown": "who judged"},
     "goodhart": {"yes": "other checks became worse", "no": "no other check became worse", "unknown": "how other checks changed"},
-    "unconfirmed_gain": {"yes": "gain not confirmed", "no": "no gain claimed without proof", "unknown": "whether the gain is real"},
+    "unconfirmed_gain": {"yes": "gain not confirmed", "no": "no unconfirmed gain", "unknown": "whether the gain is real"},
     "luck": {"yes": "found by luck", "no": "not a lucky find", "unknown": "how much is luck"},
-    "same_label_maps": {"yes": "one set of label maps", "no": "confirmed on other label maps", "unknown": "which label maps confirmed it"},
-    "mask_above_photos": {"yes": "mask accuracy above that of photos", "no": "mask accuracy as photos have it", "unknown": "what photos would reach"},
+    "same_label_maps": {
+        "yes": "found and confirmed on the same label maps",
+        "no": "confirmed on other label maps",
+        "unknown": "which label maps confirmed it",
+    },
+    "mask_above_photos": {
+        "yes": "mask accuracy above that of photos",
+        "no": "mask accuracy no higher than that of photos",
+        "unknown": "what photos would reach",
+    },
     "judge_alarms": {"yes": "a suspicious mask judge", "no": "mask judge tried on photos", "unknown": "how good the mask judge is"},
-    "beyond_clip": {"yes": "distance too large to count", "no": "distance within what counts", "unknown": "whether the distance counts"},
+    "beyond_clip": {"yes": "distance too large to count", "no": "distance small enough to count", "unknown": "whether the distance counts"},
     "photos": {"yes": "photos among the images", "no": "every image is drawn", "unknown": "whether every image is drawn"},
 }
 _WORDS: Mapping[Answer, str] = {"yes": "beware", "unknown": "unknown", "no": "fine"}
@@ -169,9 +177,17 @@ def _preferred(board: Board, choice: Row, shown: Format) -> str:
 def _expectation(board: Board, choice: Row) -> tuple[Estimate | None, str]:
     if board.pick is not None:
         return board.pick.expected_score, f"with fresh seeds, on {_count(board.pick.confirmed_on, 'label map')}: nothing was chosen by it"
-    if board.outlook is None or choice is not board.best or len(board.rows) == 1:
+    if board.outlook is None or board.outlook.expected is None or choice is not board.best or len(board.rows) == 1:
         return None, ""
-    return board.outlook.expected, "on new label maps"
+    expected, group = board.outlook.expected, _chosen_from(board, choice)
+    if group is not None and group.mean < expected.value:
+        return Estimate(group.mean, expected.error), f"with any other seed: the mean of its {len(group.rows)} seeds"
+    return expected, "less the luck of having been chosen" if board.of_tables else "on new label maps"
+
+
+def _chosen_from(board: Board, choice: Row) -> SeedGroup | None:
+    """The seeds of which the choice is the best; None where its seed was not chosen."""
+    return next((group for group in board.seeds if choice is group.rows[0]), None) if board.pick is None else None
 
 
 def _reasons_of_numbers(board: Board, standing: Standing, versus: Sequence[tuple[str, Comparison]], shown: Format) -> list[str]:
@@ -202,9 +218,11 @@ def _doubts_of_numbers(board: Board, choice: Row, standing: Standing, contenders
     if board.pick is None and board.outlook is not None and board.outlook.expected is not None and choice is board.best and len(board.rows) > 1:
         luck = choice.score.value - board.outlook.expected.value
         doubts.append(f"As the best of {_count(board.outlook.tried, 'candidate')} tried it owes {shown.number(luck)} to luck, on average.")
-    group = next((group for group in board.seeds if group.name == choice.unseeded), None)
-    if group is not None and choice is group.rows[0] and board.pick is None:
-        doubts.append(f"Its seed was chosen on these very images. The mean of its {len(group.rows)} seeds is {shown.number(group.mean)}.")
+    if (group := _chosen_from(board, choice)) is not None:
+        doubts.append(
+            f"Its seed was chosen on these very images: that gained {shown.number(group.gain)} over the mean of its {len(group.rows)} seeds, where luck "
+            f"alone gives {shown.number(group.luck)}, and gains nothing on others."
+        )
     looked_at = {each.candidate for each in board.measurements}
     waiting = [name for name in board.checkpoints if name.isdigit() and name not in looked_at]
     if waiting:
