@@ -1,0 +1,82 @@
+// The grid: every label map by every candidate. It is built when it is first opened.
+if (byId("grid")) {
+  const table = byId("grid").querySelector("table");
+  const cells = [];  // [image][place]
+
+  const build = () => {
+    const head = table.createTHead().insertRow();
+    for (const text of ["label map", ...data.cast.map((each) => each.name)]) {
+      const cell = document.createElement("th");
+      cell.scope = "col";
+      cell.textContent = text;
+      head.append(cell);
+    }
+    const body = table.createTBody();
+    data.panel.forEach((shown, image) => {
+      const row = body.insertRow();
+      const first = document.createElement("th");
+      first.scope = "row";
+      const slot = document.createElement("span");
+      slot.className = "slot";
+      const stem = document.createElement("span");
+      stem.className = "stem";
+      stem.textContent = shown.stem;
+      first.append(slot, stem);
+      row.append(first);
+      pictures.putOnView(slot, "label", image);
+      cells.push(data.cast.map((each, place) => {
+        const button = document.createElement("button");
+        const drawing = document.createElement("span");
+        const right = pictures.accuracy(place, image);
+        const number = document.createElement("span");
+        button.type = "button";
+        button.tabIndex = -1;
+        button.dataset.image = image;
+        button.dataset.place = place;
+        drawing.className = "slot";
+        number.className = "n small muted";
+        number.textContent = right === null ? "" : `${(100 * right).toFixed(1)} %`;
+        button.append(drawing, number);
+        row.insertCell().append(button);
+        pictures.putOnView(drawing, "drawing", place, image);
+        return button;
+      }));
+    });
+    // One stop for the Tab key; the arrow keys move within.
+    cells[0][0].tabIndex = 0;
+    state.watch(["a", "b", "image"], mark);
+  };
+
+  const mark = () => {
+    [...table.tHead.rows[0].cells].slice(1).forEach((cell, place) => {
+      cell.classList.toggle("a", place === compared.a);
+      cell.classList.toggle("b", place === compared.b);
+    });
+    cells.flat().forEach((button) => {
+      const here = Number(button.dataset.image) === pictures.image && Number(button.dataset.place) === compared.b;
+      if (here) button.setAttribute("aria-current", "true");
+      else button.removeAttribute("aria-current");
+    });
+  };
+
+  const steps = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
+  table.addEventListener("keydown", (event) => {
+    const button = event.target.closest("button");
+    const step = steps[event.key];
+    if (!button || !step || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const next = cells[Number(button.dataset.image) + step[0]]?.[Number(button.dataset.place) + step[1]];
+    if (!next) return;
+    button.tabIndex = -1;
+    next.tabIndex = 0;
+    next.focus();
+  });
+  table.addEventListener("click", (event) => {
+    const button = event.target.closest("button");
+    if (!button) return;
+    state.set({ b: data.cast[button.dataset.place].name, image: data.panel[button.dataset.image].stem });
+    byId("stage").scrollIntoView({ block: "center" });
+  });
+  byId("grid").addEventListener("toggle", build, { once: true });
+}
