@@ -1,7 +1,5 @@
 """What a reader of the numbers must know before trusting them: notes about the ranking, and the guards of what is recommended."""
 
-from dataclasses import replace
-
 from apfgan.guards import Guard, guards_of_numbers
 from apfgan.ranking import clipping_note, variant_notes
 from reports.board import Board
@@ -59,9 +57,8 @@ def guards_of(board: Board) -> tuple[Guard, ...]:
         return board.pick.guards
     judges = "embedded" if board.embedded else "standard"
     found = guards_of_numbers(board.choice.measurement.metrics, judges=judges, anchors=board.anchors)
-    if not board.of_tables:
-        return found
-    return tuple(replace(each, answer="unknown", sentence="a table does not say who judged") if each.name == "embedded_judges" else each for each in found)
+    unknown = Guard("embedded_judges", "unknown", "a table does not say who judged")
+    return tuple(unknown if board.of_tables and guard.name == unknown.name else guard for guard in found)
 
 
 def guard_question(guard: Guard) -> str:

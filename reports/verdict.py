@@ -220,8 +220,8 @@ def _doubts_of_numbers(board: Board, choice: Row, standing: Standing, contenders
         doubts.append(f"As the best of {_count(board.outlook.tried, 'candidate')} tried it owes {shown.number(luck)} to luck, on average.")
     if (group := _chosen_from(board, choice)) is not None:
         doubts.append(
-            f"Its seed was chosen on these very images: that gained {shown.number(group.gain)} over the mean of its {len(group.rows)} seeds, where luck "
-            f"alone gives {shown.number(group.luck)}, and gains nothing on others."
+            f"Its seed was chosen on these very images: {shown.number(group.gain)} above the mean of its {len(group.rows)} seeds, where luck alone "
+            f"gives {shown.number(group.luck)}. On other images that is worth nothing."
         )
     looked_at = {each.candidate for each in board.measurements}
     waiting = [name for name in board.checkpoints if name.isdigit() and name not in looked_at]
