@@ -12,50 +12,55 @@ for (const element of document.querySelectorAll(".needs-script")) element.hidden
 // `#images&a=avg_273_299&b=309`. Names stand there as text; nothing in the address is ever markup.
 const state = (() => {
   const watchers = [];
-  const read = () => new URLSearchParams(location.hash.slice(1));
-  let current = read();
   let section = "";
+  let current = new Map();
   let waiting = 0;
 
-  const split = () => {
-    section = [...current.entries()].find(([, value]) => value === "")?.[0] ?? section;
-    for (const [key, value] of [...current.entries()]) if (value === "") current.delete(key);
+  // What the address says: its section, where this page has it, and the values by key.
+  const read = () => {
+    const entries = [...new URLSearchParams(location.hash.slice(1))];
+    return { named: entries.find(([key, value]) => value === "" && byId(key))?.[0], values: new Map(entries.filter(([, value]) => value !== "")) };
   };
-  // Browsers refuse to be told of every step of a drag.
+  // Browsers refuse to be told of every step of a drag: some allow a hundred in half a minute.
   const write = () => {
     clearTimeout(waiting);
     waiting = setTimeout(() => {
-      const text = [section, current.toString()].filter(Boolean).join("&");
-      history.replaceState(null, "", text ? `#${text}` : location.pathname);
-    }, 150);
+      const address = new URL(location.href);
+      address.hash = [section, String(new URLSearchParams([...current]))].filter(Boolean).join("&");
+      if (address.href !== location.href) history.replaceState(null, "", address);
+    }, 350);
   };
   const tell = (keys) => { for (const watcher of watchers) watcher(keys); };
-  const scroll = () => { if (section) byId(section)?.scrollIntoView(); };
+  // Of an address with values the browser itself does not know where to go.
+  const go = () => { if (location.hash.includes("&")) byId(section)?.scrollIntoView(); };
 
-  split();
+  const take = () => {
+    const { named, values } = read();
+    section = named ?? section;
+    return values;
+  };
+  current = take();
   addEventListener("hashchange", () => {
-    const found = read();
-    const stateless = [...found.values()].every((value) => value === "");
-    if (stateless) {
-      section = [...found.keys()][0] ?? section;
-    } else {
-      const before = current;
-      current = found;
-      split();
-      tell(new Set([...before.keys(), ...current.keys()]));
-      scroll();
+    const values = take();
+    // A link within the page names a section and nothing else: what was chosen stays.
+    if (values.size > 0) {
+      const changed = [...current.keys(), ...values.keys()].filter((key) => current.get(key) !== values.get(key));
+      current = values;
+      tell(new Set(changed));
+      go();
     }
     write();
   });
-  addEventListener("load", () => { if (location.hash.includes("=")) scroll(); });
+  addEventListener("load", go);
 
   return {
     get: (key) => current.get(key),
     // Values of null forget a key, so that the address holds only what differs from the page as it opens.
     set(changes) {
-      const changed = Object.entries(changes).filter(([key, value]) => (value === null ? current.has(key) : current.get(key) !== String(value)));
+      const wanted = Object.entries(changes).map(([key, value]) => [key, value === null || value === "" ? undefined : String(value)]);
+      const changed = wanted.filter(([key, value]) => current.get(key) !== value);
       for (const [key, value] of changed) {
-        if (value === null) current.delete(key);
+        if (value === undefined) current.delete(key);
         else current.set(key, value);
       }
       if (changed.length === 0) return;
@@ -70,14 +75,12 @@ const state = (() => {
   };
 })();
 
-// The two candidates that are compared everywhere, by their place in `data.cast`; a name that the run does not know counts as none.
+// The two candidates that are compared everywhere, by their place in `data.cast`. Whoever is not among them counts as not chosen.
 const compared = {
   place: (name) => data.cast.findIndex((each) => each.name === name),
-  get a() { return Math.max(this.place(state.get("a") ?? data.a), 0); },
-  get b() {
-    const chosen = this.place(state.get("b") ?? data.b);
-    return chosen >= 0 ? chosen : Math.min(1, data.cast.length - 1);
-  },
+  first: (...names) => names.map(compared.place).find((place) => place >= 0),
+  get a() { return compared.first(state.get("a"), data.a) ?? 0; },
+  get b() { return compared.first(state.get("b"), data.b) ?? Math.min(1, data.cast.length - 1); },
 };
 
 for (const button of document.querySelectorAll(".copy")) {

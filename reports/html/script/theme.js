@@ -1,9 +1,13 @@
 // Theme: the system's, light or dark. Kept while the page is open, and beyond where the browser lets a local file keep anything.
 {
   const button = byId("theme");
-  const themes = ["system", "light", "dark"];
+  const signs = { system: "◐", light: "☀", dark: "☾" };
+  const themes = Object.keys(signs);
   const show = (theme) => {
-    button.textContent = `theme: ${theme}`;
+    const [sign, word] = button.children;
+    sign.textContent = signs[theme];
+    word.textContent = theme;
+    button.setAttribute("aria-label", `theme: ${theme}`);
     if (theme === "system") delete document.documentElement.dataset.theme;
     else document.documentElement.dataset.theme = theme;
   };

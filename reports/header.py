@@ -1,0 +1,44 @@
+"""What the head of the page says of the run: how much of it is measured, and on what."""
+
+import json
+from dataclasses import dataclass
+
+from apfgan.runs import Run
+from reports.board import Board
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """Facts about the run, in words."""
+
+    completeness: str
+    """`complete: all 41 checkpoints`, `partial: 18 of 41 checkpoints`; empty where there is no checkpoint."""
+    partial: bool
+    limit: int | None
+    """Label maps that `score` was limited to; None: all were asked for."""
+    data: tuple[tuple[str, str], ...]
+    """What the numbers stand on, with the hash of its content: label maps, reference photos; as far as the protocol names them."""
+
+
+def read_limit(run: Run) -> int | None:
+    """How many label maps the last `score` was limited to; None where it was not, or where that is not known."""
+    try:
+        limit = json.loads(run.evaluation_path.read_bytes())["asked"]["limit"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return limit if isinstance(limit, int) else None
+
+
+def header(board: Board, *, limit: int | None) -> Header:
+    """The facts of a board."""
+    all_of_them, measured = len(board.checkpoints), board.measured_checkpoints
+    complete = measured == all_of_them
+    kept = f"all {all_of_them} checkpoints" if all_of_them > 1 else "the one checkpoint"
+    parts = {"label maps": "label_maps", "reference photos": "reference"}
+    found = {what: board.protocol.get(field) for what, field in parts.items()}
+    return Header(
+        completeness="" if not board.checkpoints else f"complete: {kept}" if complete else f"partial: {measured} of {all_of_them} checkpoints",
+        partial=not complete,
+        limit=limit if board.rows else None,
+        data=tuple((what, value["key"]) for what, value in found.items() if isinstance(value, dict) and isinstance(value.get("key"), str)),
+    )
