@@ -36,6 +36,11 @@ class Format:
         return "" if error is None else f"± {QUANTILE * error:.{self.decimals[name]}f}"
 
 
+def resolving(value: float, spread: float | None) -> str:
+    """A value with as many decimals as keep two digits of how it scatters."""
+    return f"{value:.{_decimals([Estimate(value, spread)])}f}".replace("-", "−")
+
+
 def _decimals(estimates: Sequence[Estimate]) -> int:
     """Decimals that keep two digits of the typical error; without errors, four digits of the largest value."""
     errors = sorted(estimate.error for estimate in estimates if estimate.error)
