@@ -25,7 +25,7 @@ WIDTH = 256
 """Widest print, in pixels."""
 
 QUALITY = 75
-"""WebP quality: 256x192 pixels take about 5 kB."""
+"""WebP quality: a photo of 256x192 pixels takes 6.5 kB, a smoother drawing less."""
 
 _METHOD = 2
 """How hard WebP tries: 1.6 ms for a print, where Pillow's own 4 takes 3.5 ms for 4 % fewer bytes."""
