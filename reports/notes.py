@@ -1,21 +1,8 @@
 """What a reader of the numbers must know before trusting them: notes about the ranking, and the guards of what is recommended."""
 
 from apfgan.guards import Guard, guards_of_numbers
-from apfgan.ranking import clipping_note, variant_notes
-from reports.board import Board
-
-_QUESTIONS = {
-    "embedded_judges": "Judges of this run alone?",
-    "goodhart": "Gained from the judges alone?",
-    "unconfirmed_gain": "A gain that is not confirmed?",
-    "luck": "Owed to luck?",
-    "same_label_maps": "Found and confirmed on the same label maps?",
-    "mask_above_photos": "Above what photos reach?",
-    "judge_alarms": "A mask judge to be suspicious of?",
-    "beyond_clip": "A distance beyond the clip?",
-    "photos": "Photos among the images?",
-}
-"""What each guard asks; yes means beware."""
+from apfgan.ranking import clipping_note, is_distance, variant_notes
+from reports.board import Board, metric_title
 
 
 def board_notes(board: Board) -> tuple[str, ...]:
@@ -61,14 +48,11 @@ def guards_of(board: Board) -> tuple[Guard, ...]:
     return tuple(unknown if board.of_tables and guard.name == unknown.name else guard for guard in found)
 
 
-def guard_question(guard: Guard) -> str:
-    """A guard's name as the question that it answers: `Owed to luck?`."""
-    return _QUESTIONS.get(guard.name, f"{guard.name.replace('_', ' ').capitalize()}?")
-
-
 def guard_sentence(guard: Guard) -> str:
     """A guard's reason as a sentence of its own."""
-    return f"{guard.sentence[0].upper()}{guard.sentence[1:]}." if guard.sentence else ""
+    first, _, rest = guard.sentence.partition(" ")
+    begun = metric_title(first) if is_distance(first) else f"{first[:1].upper()}{first[1:]}"
+    return f"{begun} {rest}." if rest else ""
 
 
 def _s(count: int) -> str:

@@ -15,7 +15,7 @@ PACKAGES = ("apfgan", "commands", "metrics", "reports", "selection")
 
 _LEAVES = {"errors", "files", "labels", "images", "records", "measured", "confusion", "composite"}
 LEAVES_OF_METRICS = {f"apfgan.{name}" for name in (*_LEAVES, "progress")}
-_READ_BY_REPORTS = {"candidates", "config", "failures", "guards", "runs", "noise", "picks", "prints", "ranking", "spending"}
+_READ_BY_REPORTS = {"candidates", "config", "failures", "guards", "runs", "noise", "picks", "prints", "progress", "ranking", "spending"}
 LEAVES_OF_REPORTS = {f"apfgan.{name}" for name in (*_LEAVES, *_READ_BY_REPORTS)}
 ALLOWED = {
     "apfgan": {"apfgan"},
