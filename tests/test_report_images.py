@@ -1,10 +1,10 @@
 """The images of the report in a real browser: what is seen against the source pictures, pixel by pixel, and what can be done by hand."""
 
-import base64
 import dataclasses
 import io
 import itertools
 import re
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -14,11 +14,13 @@ import pytest
 from PIL import Image
 from scipy.stats import norm
 
-from apfgan.config import PRESETS, Config
+from apfgan.config import PRESETS
 from apfgan.labels import Classes
+from reports.budget import NO_WISH, Wish
 from reports.exhibition import Exhibition, Picture, read_exhibition
 from reports.page import write_report
-from tests.browser import open_page
+from reports.panel import Shown
+from tests.browser import open_page, violations
 from tests.report_runs import NOW, STEMS, build_run, landscape, photograph
 
 EPOCHS = ("5", "6", "7", "8")
@@ -32,12 +34,11 @@ BAND = slice(96, 128)
 """Rows in which what every epoch draws for the first label map is the same."""
 
 
-def encode(pixels: np.ndarray) -> Picture:
+def encode(pixels: np.ndarray) -> bytes:
     """Lossless, so that every pixel can be held against what a browser shows."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "WEBP", lossless=True, exact=True)
-    address = "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
-    return Picture(source=address, width=pixels.shape[1], height=pixels.shape[0])
+    return buffer.getvalue()
 
 
 def label_map(index: int) -> np.ndarray:
@@ -63,24 +64,30 @@ def found(place: int, index: int) -> np.ndarray:
     return Classes().paint(classes)
 
 
-def write(path: Path, names: Sequence[str] = NAMES, config: Config = PRESETS["tiny"], **changes) -> Path:
+def write(path: Path, names: Sequence[str] = NAMES, *, wish: Wish = NO_WISH, **changes) -> Path:
     """The page of a small run with every kind of picture, but for `changes` of the exhibition."""
 
     def exhibit(*arguments, **options) -> Exhibition:
         read = read_exhibition(*arguments, **options)
         indices = [STEMS.index(shown.stem) for shown in read.panel]
         places = range(len(read.cast))
+        numbers = itertools.count()
+
+        def hang(pixels: np.ndarray) -> Picture:
+            address = read.store.keep(f"t-{next(numbers)}", encode(pixels), "image/webp")
+            return Picture(source=address, width=WIDE, height=HIGH)
+
         pictures = {
-            "label_maps": tuple(encode(label_map(index)) for index in indices),
-            "photos": tuple(None if index == 4 else encode(np.asarray(photograph(landscape(index), seed=index, blur=0))) for index in indices),
-            "drawings": tuple(tuple(encode(drawing(place, index)) for index in indices) for place in places),
-            "found": tuple(tuple(encode(found(place, index)) for index in indices) for place in places),
+            "label_maps": tuple(hang(label_map(index)) for index in indices),
+            "photos": tuple(None if index == 4 else hang(np.asarray(photograph(landscape(index), seed=index, blur=0))) for index in indices),
+            "drawings": tuple(tuple(hang(drawing(place, index)) for index in indices) for place in places),
+            "found": tuple(tuple(hang(found(place, index)) for index in indices) for place in places),
         }
         return dataclasses.replace(read, **(pictures | changes))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("reports.page.read_exhibition", exhibit)
-        return write_report(build_run(path / "demo", names, config=config), now=NOW)
+        return write_report(build_run(path / "demo", names), wish=wish, now=NOW)
 
 
 @pytest.fixture(scope="module")
@@ -92,16 +99,20 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def show(page: Path, browser) -> Iterator[Callable]:
     """Open the page in a state; at the end there must have been neither a request nor a complaint."""
     opened = []
+    folders: set[Path] = set()
 
-    def open_it(state: str = "", *, path: Path = page, **options):
+    def open_it(state: str = "", *, path: Path = page, folder: bool = False, **options):
         options = {"viewport": {"width": 1400, "height": 900}, "reduced_motion": "reduce"} | options
         tab, requests, complaints = open_page(browser, path, state=state, **options)
         opened.append((tab, path, requests, complaints))
+        folders.update([path] if folder else [])
         return tab
 
     yield open_it
     for tab, path, requests, complaints in opened:
-        assert ({url.partition("#")[0] for url in requests}, complaints) == ({path.as_uri()}, [])
+        others = {url.partition("#")[0] for url in requests} - {path.as_uri()}
+        assert all(url.startswith(f"{path.parent.as_uri()}/pictures/") for url in others) and (not others or path in folders)
+        assert complaints == []
         tab.context.close()
 
 
@@ -309,7 +320,7 @@ def test_wall_and_grid_lead_to_the_stage(show) -> None:
     tab = show(PAIR)
     tab.locator("#wall .card", has_text=STEMS[3]).click()
     assert tab.input_value("#stage-image") == STEMS[3]
-    assert tab.locator("#wall .card[aria-current]").inner_text().startswith(STEMS[3])
+    assert tab.locator("#wall .card[aria-current] strong").inner_text() == STEMS[3]
     tab.locator("#grid summary").click()
     until(tab, "document.querySelectorAll('#grid td button').length === 30")
     cell = tab.locator("#grid tbody tr", has_text=STEMS[2]).locator("td").nth(1)
@@ -453,13 +464,13 @@ def test_a_run_without_pictures_says_what_makes_them(tmp_path: Path) -> None:
     assert "No pictures" in section and "apfgan score" in section and "<select" not in section
 
 
-def test_many_classes_are_folded(tmp_path: Path) -> None:
-    html = write(tmp_path, ["5", "6"]).read_text()
-    assert '<details class="legend" open>' in html
+def test_many_classes_are_folded(page: Path, tmp_path: Path) -> None:
+    assert '<details class="legend" open>' in page.read_text()
     names = tuple(f"class {index}" for index in range(60))
     config = dataclasses.replace(PRESETS["tiny"], data=dataclasses.replace(PRESETS["tiny"].data, classes=names))
     run = build_run(tmp_path / "many", ["5", "6"], config=config)
-    assert '<details class="legend"' in write_report(run, now=NOW).read_text()
+    shutil.rmtree(run.features)  # where nobody knows which classes occur, all are told
+    assert '<details class="legend">' in write_report(run, now=NOW).read_text()
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (390, "dark"), (700, "light"), (1400, "dark")])
@@ -503,3 +514,47 @@ def test_a_large_grid_makes_only_what_is_near(show) -> None:
     until(tab, "document.querySelector('#grid tbody tr:last-child td:last-child img') !== null")
     edge = tab.locator("#grid .scroll").bounding_box()
     assert tab.locator("#grid tbody tr").last.locator("th").bounding_box()["x"] == pytest.approx(edge["x"], abs=1)
+
+
+def test_pictures_in_files_beside_the_page_are_seen_the_same(show, tmp_path: Path) -> None:
+    beside = write(tmp_path, wish=Wish(form="folder"))
+    for state in (FIRST, f"{FIRST}&view=difference", f"{FIRST}&view=side&wrong=1&class=sky"):
+        frame = "figure.shot .frame" if "side" in state else ".over .frame"
+        inside = seen(show(state), frame)
+        assert np.array_equal(seen(show(state, path=beside, folder=True), frame), inside)
+
+
+HOSTILE = ('x"><img src=x onerror=alert(1)>', "</script><script>alert(2)</script>", "{{ 7 * 7 }}", "a&amp;b", "1", "#stage")
+
+
+def test_hostile_names_are_text(show, tmp_path: Path) -> None:
+    panel = tuple(Shown(stem=stem, stratum="random", why=f"<b>{stem}</b>", content=f"<i>{stem}</i>") for stem in HOSTILE)
+    path = write(tmp_path, panel=panel)
+    tab = show(PAIR, path=path)
+    tab.locator("#grid summary").click()
+    for stem in HOSTILE:
+        tab.select_option("#stage-image", stem)
+        assert tab.inner_text("#stage-status").startswith(stem) and f"<b>{stem}</b>" in tab.inner_text("#stage-why")
+        assert tab.inner_text("#stage-content") == f"<i>{stem}</i>"
+        assert tab.locator("#wall .card[aria-current] .stem strong").inner_text() == stem
+    assert tab.locator("#images :is(i, b:not(.letter)), #images script, #images [onerror]").count() == 0
+    assert show(address(tab).removeprefix("#"), path=path).input_value("#stage-image") == HOSTILE[-1]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_rules_of_accessibility_hold(page: Path, browser, scheme: str) -> None:
+    tab, _, _ = open_page(browser, page, state=f"{FIRST}&wrong=1&class=sky&zoom=2", bypass_csp=True, color_scheme=scheme)
+    tab.locator("#grid summary").click()
+    tab.locator(".keys summary").click()
+    for view in ("divider", "side", "flicker", "difference"):
+        tab.evaluate("view => state.set({ view })", view)
+        assert violations(tab) == []
+    tab.context.close()
+
+
+def test_printed_are_the_first_rows_of_the_wall(show) -> None:
+    tab = show(PAIR)
+    tab.emulate_media(media="print")
+    assert tab.locator("#wall .card:visible").count() == len(STEMS)
+    assert tab.locator("#stage:visible, #images .bench:visible, #images .tools:visible, #grid:visible").count() == 0
+    assert tab.evaluate("[...document.querySelectorAll('#wall img')].length") == 3 * len(STEMS)

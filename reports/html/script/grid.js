@@ -7,8 +7,11 @@ if (byId("grid")) {
     const head = table.createTHead().insertRow();
     for (const text of ["label map", ...data.cast.map((each) => each.name)]) {
       const cell = document.createElement("th");
+      const name = document.createElement("span");
       cell.scope = "col";
-      cell.textContent = text;
+      cell.title = text;
+      name.textContent = text;
+      cell.append(name);
       head.append(cell);
     }
     const body = table.createTBody();
@@ -35,7 +38,7 @@ if (byId("grid")) {
         button.dataset.place = place;
         drawing.className = "slot";
         number.className = "n small muted";
-        number.textContent = right === null ? "" : `${(100 * right).toFixed(1)} %`;
+        number.textContent = right === null ? "" : right.toFixed(3);
         button.append(drawing, number);
         row.insertCell().append(button);
         pictures.putOnView(drawing, "drawing", place, image);
@@ -76,7 +79,7 @@ if (byId("grid")) {
     const button = event.target.closest("button");
     if (!button) return;
     state.set({ b: data.cast[button.dataset.place].name, image: data.panel[button.dataset.image].stem });
-    byId("stage").scrollIntoView({ block: "center" });
+    byId("stage").scrollIntoView();
   });
   byId("grid").addEventListener("toggle", build, { once: true });
 }

@@ -51,7 +51,7 @@ if (byId("stage")) {
     const candidate = data.cast[compared[role]];
     const right = pictures.accuracy(compared[role], pictures.image);
     const facts = [`rank ${candidate.rank}`];
-    if (right !== null) facts.push(`mask accuracy here ${percent(right)}`);
+    if (right !== null) facts.push(`mask accuracy here ${right.toFixed(3)}`);
     if (right !== null && state.get("wrong")) facts.push(`${percent(1 - right)} of the pixels wrong`);
     if ((state.get("wrong") || state.get("found")) && !pictures.has("found", compared[role], pictures.image)) facts.push("what the judge saw here is not stored");
     element.replaceChildren(letter(role), line("name", candidate.name), line("small muted", facts.join(" · ")));

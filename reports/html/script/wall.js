@@ -1,12 +1,12 @@
 // The wall: all label maps at once, each with what A and B drew.
 if (byId("stage")) {
   const TITLES = {
-    random: "Drawn by lot",
-    worst: "Lowest mask accuracy",
-    best: "Highest mask accuracy",
-    change: "Most changed",
-    rare: "With rare classes",
-    single: "Of a single class",
+    random: "at random",
+    worst: "worst",
+    best: "best",
+    change: "most changed",
+    rare: "rare class",
+    single: "single class",
   };
   const FIRST = 8;  // are there at once, as without a script, and can be printed
   const roles = byId("stage-b") ? ["a", "b"] : ["a"];
@@ -21,28 +21,21 @@ if (byId("stage")) {
   const card = (shown, image) => {
     const slots = ["label", ...roles].map((role) => make("span", "slot"));
     const captions = roles.map((role) => make("span", "caption", make("b", `letter ${role}`, role.toUpperCase()), make("span", "n")));
-    const stem = make("span", "stem", make("strong", "", shown.stem), " ", make("span", "muted", shown.why || shown.stratum));
+    const stratum = make("span", "stratum", TITLES[shown.stratum] ?? shown.stratum);
+    const stem = make("span", "stem", stratum, make("strong", "", shown.stem), " ", make("span", "muted", shown.why));
     const trio = make("span", "trio");
     slots.forEach((slot, index) => trio.append(make("span", "cell", slot, captions[index - 1] ?? make("span", "caption muted", "label map"))));
     const button = make("button", "card", stem, trio);
     button.type = "button";
     button.addEventListener("click", () => {
       pictures.choose(image);
-      byId("stage").scrollIntoView({ block: "center" });
+      byId("stage").scrollIntoView();
     });
     cards.push({ image, button, slots, captions });
     return make("li", image < FIRST ? "" : "beyond", button);
   };
 
-  const groups = new Map();
-  data.panel.forEach((shown, image) => {
-    if (!groups.has(shown.stratum)) groups.set(shown.stratum, make("ul", "cards"));
-    groups.get(shown.stratum).append(card(shown, image));
-  });
-  byId("wall").replaceChildren(...[...groups].flatMap(([stratum, list]) => {
-    const heading = make("h4", "", TITLES[stratum] ?? stratum);
-    return groups.size > 1 ? [heading, list] : [list];
-  }));
+  byId("wall").replaceChildren(make("ul", "cards", ...data.panel.map(card)));
 
   const draw = ({ image, slots, captions }) => {
     const put = image < FIRST ? pictures.put : pictures.putOnView;
@@ -50,7 +43,7 @@ if (byId("stage")) {
     roles.forEach((role, index) => {
       put(slots[index + 1], "drawing", compared[role], image);
       const right = pictures.accuracy(compared[role], image);
-      captions[index].lastChild.textContent = right === null ? "" : `${(100 * right).toFixed(1)} %`;
+      captions[index].lastChild.textContent = right === null ? "" : right.toFixed(3);
     });
   };
   state.watch(["a", "b"], () => cards.forEach(draw));
