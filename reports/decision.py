@@ -88,7 +88,8 @@ def bridge(board: Board) -> tuple[Step, ...]:
     if choice is None or choice.candidate is None or (choice.kind == "other" and not board.drawn(choice)):
         return ()
     epochs = sorted(board.epochs, key=lambda row: row.rank)
-    found = (board.last_epoch, *epochs[:1], _first_drawn(board, choice.candidate.mean), board.find(choice.unseeded))
+    mean = _first_drawn(board, choice.candidate.mean) if choice.kind == "variant" else None
+    found = (board.last_epoch, *epochs[:1], mean, board.find(choice.unseeded))
     waypoints = list(dict.fromkeys(row for row in found if row is not None))
     if not waypoints:
         return ()

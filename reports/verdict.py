@@ -10,7 +10,7 @@ from typing import Literal
 from apfgan.guards import Answer, Guard
 from apfgan.picks import PickRecord
 from apfgan.records import Estimate
-from reports.board import Board, Comparison, Row, SeedGroup
+from reports.board import UNTRAINED, Board, Comparison, Row, SeedGroup
 from reports.formats import Format
 from reports.notes import guard_sentence, guards_of
 from reports.terminal import chance_text
@@ -224,7 +224,7 @@ def _doubts_of_numbers(board: Board, choice: Row, standing: Standing, contenders
             f"gives {shown.number(group.luck)}. On other images that is worth nothing."
         )
     looked_at = {each.candidate for each in board.measurements}
-    waiting = [name for name in board.checkpoints if name.isdigit() and name not in looked_at]
+    waiting = [name for name in board.checkpoints if name.isdigit() and name != UNTRAINED and name not in looked_at]
     if waiting:
         doubts.append(f"{_count(len(waiting), 'checkpoint')} {'is' if len(waiting) == 1 else 'are'} not measured yet.")
     return doubts

@@ -253,10 +253,10 @@ def _each_once(rows: Sequence[_Row]) -> list[_Row]:
     found: dict[str, _Row] = {}
     for row in rows:
         other = found.setdefault(row.candidate, row)
-        if other.metrics != row.metrics:
+        if {name: each.value for name, each in other.metrics.items()} != {name: each.value for name, each in row.metrics.items()}:
             raise DataError(f"{row.candidate} has different numbers in {other.path}, line {other.line}, and in {row.path}, line {row.line}")
         if row.seed is not None:
-            found[row.candidate] = row
+            found[row.candidate] = replace(other, seed=row.seed)
     return list(found.values())
 
 
