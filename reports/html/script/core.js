@@ -4,7 +4,7 @@
 const byId = (id) => document.getElementById(id);
 
 // What was measured, as `reports/page_data.py` writes it.
-const data = JSON.parse(byId("data").textContent);
+const data = JSON.parse(byId("page-data").textContent);
 
 for (const element of document.querySelectorAll(".needs-script")) element.hidden = false;
 
