@@ -134,7 +134,7 @@ def read_pick(run: Run) -> PickRecord:
         record = TypeAdapter(PickRecord).validate_python(content)
     except FileNotFoundError as error:
         raise UsageError(f"nothing was picked in {run.path} yet. Do so with: apfgan pick --run {run.path}") from error
-    except (OSError, ValueError, KeyError, AttributeError, ValidationError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
         raise DataError(f"{path} is damaged. Pick again: what was measured is kept, and not measured again") from error
     if hash_value(content) != check:
         raise DataError(f"{path} is not what was written: its content was changed since. Pick again: what was measured is not measured again")

@@ -140,9 +140,9 @@ class Summary:
     tried: int
     """Candidates among which the best was found."""
     submission_score: Estimate | None
-    """Total of the best on these very images."""
+    """Total of the choice on these very images."""
     expected_score: Estimate | None
-    """What is to be expected of it on other label maps, without the luck of having been chosen."""
+    """What is to be expected of it without the luck of having been chosen; null where that is not known."""
     pick: PickRecord | None
     """`pick.json` under this protocol."""
     guards: tuple[Guard, ...]
@@ -195,8 +195,8 @@ def summarise(
             clear=verdict is not None and verdict.standing == "clear",
             within_noise=verdict.contenders if verdict else (),
             tried=outlook.tried if outlook else 0,
-            submission_score=best.score if best else None,
-            expected_score=outlook.expected if outlook else None,
+            submission_score=board.choice.score if board.choice else None,
+            expected_score=verdict.expected if verdict else None,
             pick=board.pick,
             guards=guards_of(board),
             bridge=bridge(board),
