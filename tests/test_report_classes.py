@@ -1,7 +1,6 @@
 """The report on classes in a real browser: its numbers against the CSV and Python's, whichever pair is chosen, and the way to the images."""
 
 import csv
-import json
 import re
 from pathlib import Path
 
@@ -81,10 +80,6 @@ def shown_rows(tab) -> list[list[str]]:
     )
 
 
-def choose(tab, role: str, name: str) -> None:
-    tab.evaluate("([role, name]) => state.set({ [role]: name })", [role, name])
-
-
 def test_it_is_the_same_with_and_without_the_script(run: Run, browser) -> None:
     """Python fills the cells of the first pair, the script those of all: by one rule."""
     texts = []
@@ -151,7 +146,8 @@ def test_classes_of_few_images_are_grey_and_say_so(run: Run, browser) -> None:
         row = tab.locator("#class-table tbody tr", has=tab.locator("th", has_text=name))
         few = count < FEW_IMAGES
         assert ("few" in (row.get_attribute("class") or "")) == few == ("too few to judge by" in row.text_content())
-    muted, ink = (tab.locator(f"#class-table tbody tr{kind} th").first.evaluate("each => getComputedStyle(each).color") for kind in (".few", ":not(.few)"))
+    heads = (tab.locator(f"#class-table tbody tr{kind} th").first for kind in (".few", ":not(.few)"))
+    muted, ink = (head.evaluate("each => getComputedStyle(each).color") for head in heads)
     assert muted != ink
     tab.context.close()
 
@@ -168,7 +164,7 @@ def test_a_mistake_leads_to_the_image_in_which_it_is_largest(run: Run, browser, 
     cell = tab.locator('#confusion button[aria-label^="sky taken for tree"]')
     assert cell.text_content() == str(round(100 * total[given, found] / total[given].sum()))
     cell.click()
-    panel = [each["stem"] for each in json.loads(tab.locator("#page-data").text_content())["panel"]]
+    panel = tab.evaluate("data.panel.map(({ stem }) => stem)")
     assert set(panel) <= set(STEMS)
     shares = {stem: confusion[stem][given, found] / confusion[stem].sum() for stem in panel}
     expected = sorted((stem for stem in panel if shares[stem] >= 0.005), key=lambda stem: -shares[stem])[:6]

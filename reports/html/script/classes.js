@@ -1,12 +1,6 @@
 // Accuracy by class of the two candidates. The page as it stands shows the pair that it opens with; for any other pair the same cells are filled
 // here, by the rules of `reports/by_class.py`.
 if (byId("classes-a")) {
-  for (const role of ["a", "b"]) {
-    const select = byId(`classes-${role}`);
-    select.append(...data.cast.map(({ name }) => new Option(name)));
-    select.addEventListener("change", () => state.set({ [role]: select.value }));
-  }
-
   byId("classes-names").classList.add("chosen");
 
   const AXES = [1, 2, 5, 10, 20, 50, 100];
@@ -76,7 +70,6 @@ if (byId("classes-a")) {
     }
     for (const role of ["a", "b"]) {
       const { name } = data.cast[compared[role]];
-      byId(`classes-${role}`).value = name;
       for (const element of document.querySelectorAll(`#classes [data-name="${role}"]`)) element.textContent = name;
     }
     byId("class-table").dispatchEvent(new Event("values"));
