@@ -556,5 +556,6 @@ def test_printed_are_the_first_rows_of_the_wall(show) -> None:
     tab = show(PAIR)
     tab.emulate_media(media="print")
     assert tab.locator("#wall .card:visible").count() == len(STEMS)
+    assert tab.inner_text("#wall-names").startswith("A is avg_7_8, B is 8.")
     assert tab.locator("#stage:visible, #images .bench:visible, #images .tools:visible, #grid:visible").count() == 0
     assert tab.evaluate("[...document.querySelectorAll('#wall img')].length") == 3 * len(STEMS)

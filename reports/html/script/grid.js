@@ -51,15 +51,12 @@ if (byId("grid")) {
   };
 
   const mark = () => {
-    [...table.tHead.rows[0].cells].slice(1).forEach((cell, place) => {
-      cell.classList.toggle("a", place === compared.a);
-      cell.classList.toggle("b", place === compared.b);
-    });
-    cells.flat().forEach((button) => {
-      const here = Number(button.dataset.image) === pictures.image && Number(button.dataset.place) === compared.b;
-      if (here) button.setAttribute("aria-current", "true");
-      else button.removeAttribute("aria-current");
-    });
+    for (const role of ["a", "b"]) {
+      table.tHead.querySelector(`.${role}`)?.classList.remove(role);
+      table.tHead.rows[0].cells[compared[role] + 1].classList.add(role);
+    }
+    table.querySelector("[aria-current]")?.removeAttribute("aria-current");
+    cells[pictures.image][compared.b].setAttribute("aria-current", "true");
   };
 
   const steps = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };

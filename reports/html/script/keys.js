@@ -4,7 +4,7 @@ if (byId("stage")) {
   const best = data.cast.toSorted((one, other) => one.rank - other.rank).slice(0, 9);
   const press = (id) => byId(id)?.click();
   const view = (name) => section.querySelector(`button[data-view="${name}"]`)?.click();
-  const move = (across, down) => document.dispatchEvent(new CustomEvent("move-picture", { detail: [across, down] }));
+  const move = (across, down) => section.dispatchEvent(new CustomEvent("move-picture", { detail: [across, down] }));
 
   const flip = () => {
     if (byId("stage").dataset.view === "flicker") press("flicker-flip");

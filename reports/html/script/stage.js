@@ -1,7 +1,7 @@
 // The stage: the label map, the photo and what A and B drew for it, beside one another or one over the other, with what is laid over them.
 if (byId("stage")) {
   const stage = byId("stage");
-  const VIEWS = [...document.querySelectorAll("#images [data-view]")].filter((each) => each.matches("button")).map((each) => each.dataset.view);
+  const views = [...document.querySelectorAll("#images button[data-view]")];
   const QUANTILE = 1.959964;  // of the standard normal distribution: the 95 % interval
   const JUDGED = data.cast.some((_, place) => data.panel.some((_, image) => pictures.has("found", place, image)));
 
@@ -95,14 +95,14 @@ if (byId("stage")) {
   state.watch(["a", "b", "image", "found", "wrong", "class"], draw);
 
   // --- views and switches
-  for (const button of document.querySelectorAll("#images button[data-view]")) {
-    button.addEventListener("click", () => state.set({ view: button.dataset.view === VIEWS[0] ? null : button.dataset.view }));
+  for (const button of views) {
+    button.addEventListener("click", () => state.set({ view: button === views[0] ? null : button.dataset.view }));
   }
-  if (VIEWS.length > 0) {
+  if (views.length > 0) {
     state.watch(["view"], () => {
-      const view = VIEWS.includes(state.get("view")) ? state.get("view") : VIEWS[0];
-      stage.dataset.view = view;
-      for (const button of document.querySelectorAll("#images button[data-view]")) button.setAttribute("aria-pressed", button.dataset.view === view);
+      const chosen = views.find((button) => button.dataset.view === state.get("view")) ?? views[0];
+      stage.dataset.view = chosen.dataset.view;
+      for (const button of views) button.setAttribute("aria-pressed", button === chosen);
     });
   }
   for (const key of ["wrong", "found"]) {

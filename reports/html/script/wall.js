@@ -46,7 +46,11 @@ if (byId("stage")) {
       captions[index].lastChild.textContent = right === null ? "" : right.toFixed(3);
     });
   };
-  state.watch(["a", "b"], () => cards.forEach(draw));
+  state.watch(["a", "b"], () => {
+    const names = roles.map((role) => `${role.toUpperCase()} is ${data.cast[compared[role]].name}`);
+    byId("wall-names").textContent = `${names.join(", ")}. The number below a picture is its mask accuracy.`;
+    cards.forEach(draw);
+  });
   state.watch(["image"], () => {
     for (const { image, button } of cards) {
       if (image === pictures.image) button.setAttribute("aria-current", "true");

@@ -5,17 +5,17 @@ if (byId("stage")) {
   const limit = (value, low, high) => Math.min(Math.max(value, low), high);
 
   // How much it is magnified, and which point of the picture (0 to 1) is in the middle of its frame.
+  const within = (wanted) => {
+    const scale = limit(wanted.scale, 1, MOST);
+    const margin = 0.5 / scale;
+    return { scale, x: limit(wanted.x, margin, 1 - margin), y: limit(wanted.y, margin, 1 - margin) };
+  };
   const read = () => {
     const [scale, x, y] = (state.get("zoom") ?? "").split(",").map(Number);
-    return frameIn({ scale: scale || 1, x: x ?? 0.5, y: y ?? 0.5 });
-  };
-  const frameIn = ({ scale, x, y }) => {
-    const whole = limit(scale, 1, MOST);
-    const margin = 0.5 / whole;
-    return { scale: whole, x: limit(x || 0, margin, 1 - margin), y: limit(y || 0, margin, 1 - margin) };
+    return within({ scale: scale || 1, x: x || 0.5, y: y || 0.5 });
   };
   const write = (wanted) => {
-    const { scale, x, y } = frameIn(wanted);
+    const { scale, x, y } = within(wanted);
     state.set({ zoom: scale < 1.001 ? null : [scale.toFixed(2), x.toFixed(4), y.toFixed(4)].join(",") });
   };
   // Around a point of the frame, which stays where it is; (0.5, 0.5) is its middle.
@@ -38,9 +38,10 @@ if (byId("stage")) {
   byId("zoom-range").addEventListener("input", (event) => magnify(2 ** event.target.value / read().scale));
   byId("zoom-in").addEventListener("click", () => magnify(1.25));
   byId("zoom-out").addEventListener("click", () => magnify(0.8));
-  byId("zoom-reset").addEventListener("click", () => write({ scale: 1 }));
+  byId("zoom-reset").addEventListener("click", () => write({ scale: 1, x: 0.5, y: 0.5 }));
 
   for (const frame of document.querySelectorAll("#stage .frame")) {
+    frame.addEventListener("dragstart", (event) => event.preventDefault());  // of the picture as a file
     frame.addEventListener("wheel", (event) => {
       if (!event.ctrlKey && !event.metaKey) return;
       event.preventDefault();
@@ -62,7 +63,8 @@ if (byId("stage")) {
       frame.addEventListener("lostpointercapture", () => frame.removeEventListener("pointermove", move), { once: true });
     });
   }
-  document.addEventListener("move-picture", ({ detail: [across, down] }) => {
+  // Asked for by keys.js, in shares of the frame.
+  section.addEventListener("move-picture", ({ detail: [across, down] }) => {
     const from = read();
     write({ ...from, x: from.x + across / from.scale, y: from.y + down / from.scale });
   });
