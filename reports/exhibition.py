@@ -107,7 +107,8 @@ def read_exhibition(run: Run, board: Board, observed: Mapping[str, Observations]
     plan = plan_pictures(_sizes([*prints, given], wanted), thinnable=epochs, wish=wish)
     shown = tuple(cast[row] for row in plan.rows)
     panel = by_stratum(telling[: plan.columns])
-    larger, photos = _read_larger(run, sorted(shown, key=lambda row: (row.unseeded not in needed, row.rank)), panel, plan=plan)
+    foremost = sorted(shown, key=lambda row: (row.name != choice, row.name != rival, row.rank))
+    larger, photos = _read_larger(run, foremost, panel, plan=plan)
 
     store: PictureStore = PicturesInside() if plan.form == "file" else PicturesBeside()
     hung = _Hanging(store, [each.stem for each in panel])
