@@ -133,6 +133,8 @@ class Curves:
     @property
     def columns(self) -> tuple[Column, ...]:
         """The epochs that are candidates, from left to right; together they fill the frame."""
+        if not self.candidates:
+            return ()
         low, high = self.span
         middles = [FRAME.left + FRAME.width * (epoch - low) / (high - low) for epoch in self.candidates]
         edges = [FRAME.left, *((one + other) / 2 for one, other in pairwise(middles)), FRAME.left + FRAME.width]

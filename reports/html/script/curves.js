@@ -8,7 +8,8 @@
     const epochs = [...byId("curves-epochs").children];
     const readout = byId("curves-readout");
     const middle = (epoch) => Number(epoch.dataset.middle);
-    const canBeCompared = (epoch) => data.cast.length === 0 || compared.place(epoch.dataset.candidate) >= 0;
+    // Who stands for an epoch among those that can be compared; nobody, where many had to be left out.
+    const standIn = ({ dataset }) => (data.cast.length === 0 ? dataset.candidate : data.cast.find((each) => each.epoch === Number(dataset.epoch))?.name);
 
     // The epoch of a candidate, whichever seed it was drawn with.
     const epochOf = (name) => {
@@ -18,7 +19,7 @@
 
     const tell = (epoch) => {
       const words = epoch.getAttribute("aria-label");
-      const text = `E${words.slice(1)}${canBeCompared(epoch) ? "" : ". It is not among the pictures"}`;
+      const text = `E${words.slice(1)}${standIn(epoch) ? "" : ". It is not among those that can be compared here"}`;
       if (readout.textContent !== text) readout.textContent = text;
     };
     const tellChosen = () => {
@@ -27,7 +28,7 @@
       else readout.textContent = `B is ${current("b")}, no single epoch`;
     };
     const choose = (epoch) => {
-      if (canBeCompared(epoch)) state.set({ b: epoch.dataset.candidate });
+      if (standIn(epoch)) state.set({ b: standIn(epoch) });
       tell(epoch);
     };
 
@@ -53,7 +54,7 @@
     });
 
     for (const epoch of epochs) {
-      if (!canBeCompared(epoch)) epoch.setAttribute("aria-disabled", "true");
+      if (!standIn(epoch)) epoch.setAttribute("aria-disabled", "true");
       epoch.addEventListener("focus", () => { makeStop(epoch); tell(epoch); });
     }
     byId("curves-epochs").addEventListener("keydown", (event) => {
