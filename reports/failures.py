@@ -248,8 +248,7 @@ def _control_text(known: Mapping[str, Failures]) -> list[str]:
     control = next((found.control for found in known.values() if found.control), None)
     if control is None:
         return []
-    called = "a copy" if control.copies == 1 else "copies"
-    return [f"Put to the same test, {control.copies} of {_count(control.photos, 'photo')} would be called {called} of another."]
+    return [f"Put to the same test, {control.copies or 'none'} of {_count(control.photos, 'photo')} would be called a copy of another."]
 
 
 def _replaced(known: Mapping[str, Failures]) -> list[str]:

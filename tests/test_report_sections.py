@@ -140,7 +140,7 @@ def test_findings_are_shown_with_their_pictures_and_numbers(tmp_path: Path) -> N
         f"training photo {photo}",
         "It lies 0.31 times as far from the photo as that photo's third nearest neighbour",
         "and the small pictures correlate by 0.97 with the photo's mirror image.",
-        "0 of 64 photos would be called copies of another",
+        "none of 64 photos would be called a copy of another",
         "In 2 images of avg_13_16 a training photo stands in for a drawing",
         "no picture",
         "Small pictures are kept of 20 of 24 images.",
