@@ -10,6 +10,7 @@ from apfgan.ranking import is_distance
 from apfgan.records import DISTANCE_CLIP
 from reports.board import Board, Row
 from reports.comparing import ClassComparison, score_gaps
+from reports.decision import formula_of
 from reports.exhibition import Exhibition
 from reports.observations import Observations
 
@@ -64,6 +65,7 @@ def _by_class(compared: ClassComparison | None, cast: int) -> dict[str, Any]:
 
 
 def _candidate(row: Row) -> dict[str, Any]:
+    formula = formula_of(row.measurement)
     return {
         "name": row.name,
         "kind": row.kind,
@@ -73,6 +75,7 @@ def _candidate(row: Row) -> dict[str, Any]:
         "rank": row.rank,
         "score": row.score.value,
         "error": row.score.error,
+        "style_similarity": formula.style_similarity if formula else None,
         "metrics": {name: each.value for name, each in row.measurement.metrics.items()},
     }
 
