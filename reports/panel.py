@@ -35,7 +35,7 @@ class Shown:
     stem: str
     stratum: Stratum
     why: str
-    """In words: `mask accuracy 0.41, the 3rd lowest of 400`."""
+    """In words: `mask accuracy 0.412, the 3rd lowest of 400`."""
     content: str
     """What it asks for: `sky 61 %, mountain 39 %`; empty where that is not known."""
 
@@ -107,9 +107,9 @@ def by_stratum(panel: Iterable[Shown]) -> tuple[Shown, ...]:
 
 
 def explain(panel: Sequence[Shown], *, of: int, choice: str, rival: str) -> str:
-    """How the panel was chosen among so many label maps, in a sentence."""
+    """How the panel was chosen among so many label maps of which there are pictures, in a sentence."""
     if len(panel) >= of:
-        return f"All {of} label maps of which there are pictures." if of != 1 else "The one label map of which there is a picture."
+        return "These are all of which there are pictures."
     texts = {
         "random": "without a look at what was drawn",
         "worst": f"where the mask accuracy of {choice} is lowest",
@@ -119,7 +119,7 @@ def explain(panel: Sequence[Shown], *, of: int, choice: str, rival: str) -> str:
         "single": "of a single class",
     }
     counts = Counter(shown.stratum for shown in panel)
-    return f"{len(panel)} of {of} label maps: {', '.join(f'{counts[stratum]} {texts[stratum]}' for stratum in STRATA if counts[stratum])}."
+    return f"Chosen by rule: {', '.join(f'{counts[stratum]} {texts[stratum]}' for stratum in STRATA if counts[stratum])}."
 
 
 def _any(seen: Seen, first: Collection[str]) -> _Queue:
@@ -131,7 +131,7 @@ def _extreme(order: np.ndarray, adjective: str) -> _Queue:
     """By the lowest of `order` (N,), the mask accuracy or what is left of it from 0."""
     places = _sorted(order)
     for number, place in enumerate(places, start=1):
-        yield place, f"mask accuracy {abs(order[place]):.2f}, the {_ordinal(number)}{adjective} of {len(places)}"
+        yield place, f"mask accuracy {abs(order[place]):.3f}, the {_ordinal(number)}{adjective} of {len(places)}"
 
 
 def _changed(seen: Seen, choice: str, rival: str) -> _Queue:
@@ -140,7 +140,7 @@ def _changed(seen: Seen, choice: str, rival: str) -> _Queue:
     gains, losses = ([place for place in _sorted(sign * change) if sign * change[place] < 0] for sign in (-1, 1))
     for pair in range(max(len(gains), len(losses))):
         for place in (*gains[pair : pair + 1], *losses[pair : pair + 1]):
-            yield place, f"mask accuracy {seen.choice[place]:.2f} by {choice}, {seen.rival[place]:.2f} by {rival}"
+            yield place, f"mask accuracy {seen.choice[place]:.3f} by {choice}, {seen.rival[place]:.3f} by {rival}"
 
 
 def _rare(seen: Seen, classes: Classes) -> _Queue:

@@ -82,7 +82,7 @@ def test_every_label_map_can_be_shown_not_only_those_set_aside(run: Run) -> None
     assert len(exhibition.drawings) == len(exhibition.found) == len(NAMES)
     assert {len(pictures) for pictures in (*exhibition.drawings, *exhibition.found, exhibition.label_maps, exhibition.photos)} == {IMAGES}
     assert exhibition.left_out == () and exhibition.form == "file" and exhibition.store.files == {}
-    assert exhibition.how == "All 24 label maps of which there are pictures."
+    assert exhibition.how == "These are all of which there are pictures."
 
 
 def test_label_maps_and_what_was_found_are_exact(run: Run) -> None:
@@ -107,7 +107,7 @@ def test_drawings_are_those_of_their_candidate_and_label_map(run: Run) -> None:
 def test_fewer_are_shown_where_that_is_wished(run: Run) -> None:
     exhibition = exhibit(run, Wish(images=3))
     assert len(exhibition.panel) == len(exhibition.label_maps) == len(exhibition.drawings[0]) == 3
-    assert exhibition.how.startswith("3 of 24 label maps: 1 without a look at what was drawn, 1 where the mask accuracy of avg_13_16 is lowest")
+    assert exhibition.how.startswith("Chosen by rule: 1 without a look at what was drawn, 1 where the mask accuracy of avg_13_16 is lowest")
     assert exhibition.left_out == ()
 
 
@@ -246,7 +246,7 @@ def test_what_is_dropped_for_room_is_told(run: Run, monkeypatch: pytest.MonkeyPa
     assert exhibition.left_out == (
         f"Left out to keep this page near 2 MB: {dropped} of 24 label maps. With --form folder all are shown, from files.",
     )
-    assert exhibition.how.startswith(f"{len(exhibition.panel)} of 24 label maps: ")
+    assert exhibition.how.startswith("Chosen by rule: ")
     monkeypatch.setattr("reports.budget.AIM", 0)
     exhibition = exhibit(run)
     assert len(exhibition.panel) == LEAST_IMAGES and [row.name for row in exhibition.cast] == ["0", "16", "avg_13_16"]

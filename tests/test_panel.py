@@ -68,10 +68,10 @@ def test_it_says_why_each_is_there(seen: Seen) -> None:
     assert panel["s70"].why == "pier, under 1 % of this one; 1 of 100 label maps asks for it"
     assert panel["s17"].why == "boat, 11 % of this one; 2 of 100 label maps ask for it"
     assert (panel["s20"].why, panel["s22"].why) == ("nothing but sky", "almost nothing but sea")
-    assert panel["s30"].why == "mask accuracy 0.10, the lowest of 100" and panel["s31"].why == "mask accuracy 0.10, the 2nd lowest of 100"
+    assert panel["s30"].why == "mask accuracy 0.100, the lowest of 100" and panel["s31"].why == "mask accuracy 0.100, the 2nd lowest of 100"
     change = next(shown for shown in panel.values() if shown.stratum == "change")
     place = STEMS.index(change.stem)
-    assert change.why == f"mask accuracy {seen.choice[place]:.2f} by avg_1_2, {seen.rival[place]:.2f} by 9"
+    assert change.why == f"mask accuracy {seen.choice[place]:.3f} by avg_1_2, {seen.rival[place]:.3f} by 9"
     assert panel["s22"].content == "sea 99 %, sky 1 %" and panel["s20"].content == "sky 100 %"
 
 
@@ -103,7 +103,7 @@ def test_where_there_is_room_all_are_shown_once(seen: Seen) -> None:
     assert sorted(shown.stem for shown in panel) == list(STEMS) and choose(seen, most=1000) == panel
     lowest = STEMS[int(seen.choice.argmin())]
     assert next(shown for shown in panel if shown.stem == lowest).stratum == "worst"  # not by lot, for none had to be drawn
-    assert explain(panel, of=COUNT, choice="avg_1_2", rival="9") == "All 100 label maps of which there are pictures."
+    assert explain(panel, of=COUNT, choice="avg_1_2", rival="9") == "These are all of which there are pictures."
 
 
 def test_without_observations_the_rest_takes_every_turn() -> None:
@@ -137,7 +137,7 @@ def test_classes_of_many_label_maps_are_not_rare(seen: Seen) -> None:
 def test_the_sentence_counts_the_strata(seen: Seen) -> None:
     text = explain(choose(seen), of=COUNT, choice="avg_1_2", rival="9")
     assert text == (
-        "24 of 100 label maps: 7 without a look at what was drawn, 4 where the mask accuracy of avg_1_2 is lowest, 4 where it is highest, 4 where it "
+        "Chosen by rule: 7 without a look at what was drawn, 4 where the mask accuracy of avg_1_2 is lowest, 4 where it is highest, 4 where it "
         "differs most from that of 9, up or down, 2 with a class that fewer than 5 % of the label maps ask for, 3 of a single class."
     )
 
