@@ -3,6 +3,8 @@ if (byId("board")) {
   const table = byId("board");
   const rows = () => [...table.tBodies[0].rows];
   const heads = [...table.tHead.rows[0].cells];
+  // What a cell stands for: its value, or several.
+  const exact = ({ dataset }) => (dataset.csv === undefined ? [dataset.value ?? ""] : JSON.parse(dataset.csv));
   const groups = Map.groupBy(rows().filter((row) => "folds" in row.dataset), (row) => row.dataset.group);
 
   const button = (text, look) => {
@@ -36,7 +38,7 @@ if (byId("board")) {
     const open = unfolded();
     const folded = new Map();
     for (const row of rows()) {
-      const text = [...row.querySelectorAll("th, td:not(.n)")].map((cell) => cell.dataset.csv ?? cell.dataset.value ?? "").join(" ").toLowerCase();
+      const text = [...row.querySelectorAll("th, td:not(.n, .forest)")].flatMap(exact).join(" ").toLowerCase();
       const group = groups.has(row.dataset.group) ? row.dataset.group : null;
       row.hidden = !words.every((word) => text.includes(word));
       if (row.hidden || group === null) continue;
@@ -121,9 +123,8 @@ if (byId("board")) {
     csv: () => {
       const names = columns().flatMap((head) => head.dataset.csv.split(" "));
       const values = (row, head) => {
-        const { value, csv } = row.cells[head.cellIndex].dataset;
         const text = (each) => (numeric(head) ? each : quoted(defused(each)));
-        return csv === undefined ? [text(value)] : JSON.parse(csv).map(text);
+        return exact(row.cells[head.cellIndex]).map(text);
       };
       return [names, ...shown().map((row) => columns().flatMap((head) => values(row, head)))].map((line) => `${line.join(",")}\n`).join("");
     },
