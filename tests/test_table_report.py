@@ -12,7 +12,7 @@ from apfgan.composite import FORMULAS, composite
 from apfgan.errors import DataError, UsageError
 from reports.page import write_table_report
 from selection.tables import measure_tables
-from tests.browser import open_page
+from tests.browser import open_page, violations
 from tests.conftest import Call
 from tests.report_runs import NOW
 
@@ -75,10 +75,11 @@ def test_page_shows_what_the_tables_say(folder: Path) -> None:
     assert "the best of 20" in html
 
 
-def test_page_of_tables_opens_without_a_request_or_complaint(folder: Path, browser) -> None:
-    for width in (390, 1400):
-        tab, requests, complaints = open_page(browser, folder / "index.html", viewport={"width": width, "height": 900})
-        tab.wait_for_timeout(100)
+def test_page_of_tables_is_in_order_in_a_browser(folder: Path, browser) -> None:
+    for width, scheme in ((390, "dark"), (1400, "light")):
+        view = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme, "bypass_csp": True}
+        tab, requests, complaints = open_page(browser, folder / "index.html", state="decision&aesthetic=0.7", **view)
+        assert violations(tab) == []
         assert requests == [(folder / "index.html").as_uri()] and complaints == []
         assert tab.evaluate("document.documentElement.scrollWidth") == width
         tab.context.close()
