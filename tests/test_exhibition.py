@@ -406,3 +406,12 @@ def test_benchmark_of_the_reports_size(tmp_path: Path) -> None:
     assert list(found) == ["auto", "folder", "zip"] and done.stdout.count("\n") == 4
     assert found["folder"]["page"] < found["auto"]["page"] and found["folder"]["files"] + 1 == found["zip"]["files"]
     assert all(0 < each["interactive"] <= each["loaded"] for each in found.values())
+
+
+def test_command_line_grants_wishes(run: Run, apfgan: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    code, output, errors = apfgan("report", "--run", run.path, "--images", 3, "--form", "zip", "--out", tmp_path / "out", "--json")
+    assert (code, json.loads(output)) == (0, {"report": str(tmp_path / "out" / "index.html")}), errors
+    assert len(list((tmp_path / "out" / "pictures").glob("l-*.png"))) == 3 and (tmp_path / "out" / "report.zip").exists()
+    assert not run.report.exists()
+    assert apfgan("report", "--run", run.path, "--images", 0)[0] == 2
+    assert apfgan("report", "--run", run.path, "--form", "pdf")[0] == 2
