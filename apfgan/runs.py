@@ -138,11 +138,21 @@ class Run:
     @property
     def current_protocol(self) -> str | None:
         """Id of the protocol that the last `score` used, whose numbers are the ones to show; None where none is remembered."""
+        protocol = self._remembered("protocol")
+        return protocol if isinstance(protocol, str) else None
+
+    @property
+    def sweep(self) -> tuple[str, ...]:
+        """Names of the candidates that the last sweep (`score`, `pick`) set out to measure; none where that is not remembered."""
+        names = self._remembered("sweep")
+        return tuple(map(str, names)) if isinstance(names, list) else ()
+
+    def _remembered(self, name: str) -> object:
+        """A field of what the last `score` was asked for; None where it is not known."""
         try:
-            protocol = json.loads(self.evaluation_path.read_bytes()).get("protocol")
+            return json.loads(self.evaluation_path.read_bytes()).get(name)
         except (OSError, ValueError, AttributeError):
             return None
-        return protocol if isinstance(protocol, str) else None
 
     @property
     def training_log(self) -> Path:

@@ -52,14 +52,22 @@ def read_ranking(run: "Run", *, by: str = "composite") -> "list[Place]":
 
 
 def set_up_bench(
-    run: "Run", device: str, screen: Screen, asked: Mapping[str, Any] | None = None, *, images: "ImageCandidates | None" = None
+    run: "Run",
+    device: str,
+    screen: Screen,
+    asked: Mapping[str, Any] | None = None,
+    *,
+    images: "ImageCandidates | None" = None,
+    sweep: "Sequence[Candidate]" = (),
 ) -> "Bench":
-    """The bench of this run: as the last `score` set it up, but for what was asked for anew; remembered for the next command."""
+    """The bench of this run: as the last `score` set it up, but for what was asked for anew; remembered for the next command, with the `sweep`
+    that it is for.
+    """
     from selection.evaluation import open_bench, remember, remembered
 
     evaluation = replace(remembered(run), **(asked or {}))
     bench = open_bench(run, evaluation, images=images, device=find_device(device), progress=screen.progress)
-    remember(run, evaluation, protocol=bench.protocol_id)
+    remember(run, evaluation, protocol=bench.protocol_id, sweep=sweep)
     return bench
 
 

@@ -83,7 +83,7 @@ def pick(
         candidates = (
             find_candidates(opened, epochs, None) if epochs else [each for each in find_candidates(opened, "all", None) if each.base in each.members]
         )
-        bench = set_up_bench(opened, device, screen, asked)
+        bench = set_up_bench(opened, device, screen, asked, sweep=candidates)
         find_anchors(bench, remembered(opened), screen)
         with open_examiner(bench, screen, account, executor, workers, ray_address) as examiner:
             pace = _first_pace(examiner, candidates)

@@ -131,7 +131,7 @@ def score(
             Run.create(here.path, _foreign_config(found.size, classes, ignore))
         candidates = list(found.checked)
     with writing(here, context.obj) as account:
-        bench = set_up_bench(here, device, screen, asked, images=found)
+        bench = set_up_bench(here, device, screen, asked, images=found, sweep=candidates)
         if found and (copies := found.copies_of(bench.photos.contents)):
             screen.progress.say(f"note: {copies} images are among the photos that they are compared with")
         find_anchors(bench, evaluation, screen)

@@ -170,6 +170,8 @@ class Board:
     """The run's; the default where there is none, for its classes."""
     checkpoints: tuple[str, ...]
     """Names of the checkpoints that could be scored."""
+    sweep: tuple[str, ...]
+    """Names of the candidates that the last sweep set out to measure; where that is not known, all checkpoints."""
     measurements: tuple[Measurement, ...]
     """The whole ledger, oldest first."""
     rows: tuple[Row, ...]
@@ -287,9 +289,15 @@ class Board:
         return judge_names(self.protocol)
 
     @property
-    def measured_checkpoints(self) -> int:
-        """How many checkpoints have a row of their own."""
-        return sum(self.find(name) is not None for name in self.checkpoints)
+    def measured(self) -> int:
+        """How much of the sweep is ranked."""
+        return sum(self.find(name) is not None for name in self.sweep)
+
+    @cached_property
+    def ruled_out(self) -> int:
+        """How much more of the sweep a race has looked at, on a part of the label maps, and ruled out."""
+        partly = {each.candidate for each in self.measurements if each.part is not None}
+        return sum(name in partly and self.find(name) is None for name in self.sweep)
 
     @cached_property
     def _columns(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -332,6 +340,7 @@ def read_board(run: Run) -> Board:
         run_path=str(run.path),
         config=run.config,
         checkpoints=tuple(run.checkpoint_names()),
+        sweep=run.sweep or tuple(run.checkpoint_names()),
         measurements=tuple(measurements),
         rows=rows,
         excluded=tuple(
@@ -357,6 +366,7 @@ def board_of_tables(measurements: Sequence[Measurement], *, name: str, seeded: C
         run_path="",
         config=Config(),
         checkpoints=(),
+        sweep=(),
         measurements=tuple(measurements),
         rows=tuple(replace(row, seeded=row.name in seeded) for row in rows),
         excluded=(),

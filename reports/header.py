@@ -12,7 +12,7 @@ class Header:
     """Facts about the run, in words."""
 
     completeness: str
-    """`complete: all 41 checkpoints`, `partial: 18 of 41 checkpoints`; empty where there is no checkpoint."""
+    """`complete: all 41 candidates`, `partial: 18 of 41 candidates`; empty where nothing was set out to be measured."""
     partial: bool
     limit: int | None
     """Label maps that `score` was limited to; None: all were asked for."""
@@ -31,14 +31,20 @@ def read_limit(run: Run) -> int | None:
 
 def header(board: Board, *, limit: int | None) -> Header:
     """The facts of a board."""
-    all_of_them, measured = len(board.checkpoints), board.measured_checkpoints
-    complete = measured == all_of_them
-    kept = f"all {all_of_them} checkpoints" if all_of_them > 1 else "the one checkpoint"
     parts = {"label maps": "label_maps", "reference photos": "reference"}
     found = {what: board.protocol.get(field) for what, field in parts.items()}
     return Header(
-        completeness="" if not board.checkpoints else f"complete: {kept}" if complete else f"partial: {measured} of {all_of_them} checkpoints",
-        partial=not complete,
+        completeness=_completeness(board),
+        partial=board.measured + board.ruled_out < len(board.sweep),
         limit=limit if board.rows else None,
         data=tuple((what, value["key"]) for what, value in found.items() if isinstance(value, dict) and isinstance(value.get("key"), str)),
     )
+
+
+def _completeness(board: Board) -> str:
+    asked, looked_at = len(board.sweep), board.measured + board.ruled_out
+    if not asked:
+        return ""
+    known = f"complete: {'all ' if asked > 1 else ''}{asked}" if looked_at == asked else f"partial: {looked_at} of {asked}"
+    raced = f", {board.ruled_out} of them ruled out after a part of the label maps" if board.ruled_out else ""
+    return f"{known} candidate{'' if asked == 1 else 's'}{raced}"

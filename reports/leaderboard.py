@@ -78,8 +78,8 @@ def dropped(board: Board) -> int:
 
 
 def _best_value(board: Board, metric: str) -> float | None:
-    """The best value of a metric; None where there is no choice."""
-    values = [row.measurement.metrics[metric].value for row in board.rows if metric in row.measurement.metrics]
+    """The best value of a metric; None where all have the same."""
+    values = {row.measurement.metrics[metric].value for row in board.rows if metric in row.measurement.metrics}
     return max(values, key=lambda value: better(metric) * value) if len(values) > 1 else None
 
 

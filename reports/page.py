@@ -56,10 +56,10 @@ MANY_CLASSES = 40
 """Above so many classes their table starts folded."""
 
 _FOLDER = Path(__file__).parent / "html"
-STYLES = ("base.css", "verdict.css", "tables.css", "plots.css", "images.css", "classes.css", "sections.css", "narrow.css", "print.css")
+STYLES = ("base", "verdict", "tables", "plots", "images", "classes", "sections", "narrow", "print")
 SCRIPTS = (
-    *("core.js", "theme.js", "navigation.js", "tables.js", "leaderboard.js", "weights.js", "curves.js", "pictures.js", "chooser.js", "stage.js", "legend.js"),
-    *("divider.js", "zoom.js", "epochs.js", "wall.js", "grid.js", "keys.js", "classes.js", "confusion.js"),
+    *("core", "theme", "navigation", "tables", "leaderboard", "weights", "curves", "pictures", "chooser", "stage", "legend"),
+    *("divider", "zoom", "epochs", "wall", "grid", "keys", "classes", "confusion"),
 )
 """In this order they are one style sheet and one script within the page, whose security policy names their hashes."""
 
@@ -186,7 +186,7 @@ def write_content(content: Content, folder: Path, *, now: datetime | None = None
 def _render(content: Content, *, files: tuple[Sequence[File], Sequence[File]], moment: str) -> str:
     """The page. `files`: those that the report stands on, and those beside the page."""
     board = content.board
-    style, script = _join("style", STYLES), _join("script", SCRIPTS)
+    style, script = _join("style", STYLES, ".css"), _join("script", SCRIPTS, ".js")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDER), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -252,9 +252,9 @@ def _render(content: Content, *, files: tuple[Sequence[File], Sequence[File]], m
     )
 
 
-def _join(folder: str, names: Sequence[str]) -> str:
+def _join(folder: str, names: Sequence[str], suffix: str) -> str:
     """Our own files, one behind the other."""
-    return "\n".join((_FOLDER / folder / name).read_text(encoding="utf-8") for name in names)
+    return "\n".join((_FOLDER / folder / f"{name}{suffix}").read_text(encoding="utf-8") for name in names)
 
 
 def _read_all_observations(run: Run, board: Board) -> tuple[dict[str, Observations], tuple[str, ...]]:

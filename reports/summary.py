@@ -124,7 +124,12 @@ class Summary:
     embedded_judges: bool
     """Whether the judges were fitted for this run: then its numbers compare with no others."""
     checkpoints: int
-    measured_checkpoints: int
+    sweep: int
+    """Candidates that the last sweep set out to measure; where that is not known, all checkpoints."""
+    measured: int
+    """Of these, how many are ranked."""
+    ruled_out: int
+    """How many more a race has ruled out after a part of the label maps."""
     limit: int | None
     """Label maps that the last `score` was limited to; null: none was left out."""
     best: str | None
@@ -187,7 +192,9 @@ def summarise(
             formula=board.formula or None,
             embedded_judges=board.embedded,
             checkpoints=len(board.checkpoints),
-            measured_checkpoints=board.measured_checkpoints,
+            sweep=len(board.sweep),
+            measured=board.measured,
+            ruled_out=board.ruled_out,
             limit=limit,
             best=best.name if best else None,
             choice=board.choice.name if board.choice else None,

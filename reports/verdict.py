@@ -224,9 +224,9 @@ def _doubts_of_numbers(board: Board, choice: Row, standing: Standing, contenders
             f"gives {shown.number(group.luck)}. On other images that is worth nothing."
         )
     looked_at = {each.candidate for each in board.measurements}
-    waiting = [name for name in board.checkpoints if name.isdigit() and name != UNTRAINED and name not in looked_at]
+    waiting = [name for name in board.sweep if name != UNTRAINED and name not in looked_at]
     if waiting:
-        doubts.append(f"{_count(len(waiting), 'checkpoint')} {'is' if len(waiting) == 1 else 'are'} not measured yet.")
+        doubts.append(f"{_count(len(waiting), 'candidate')} {'is' if len(waiting) == 1 else 'are'} not measured yet.")
     return doubts
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from apfgan.candidates import Candidate
 from apfgan.composite import Formula, find_formula, require_complete
 from apfgan.data import check_label_maps, find_label_maps, find_pairs, hash_label_maps, hold_out, load_label_map, spread
 from apfgan.errors import DataError, UsageError
@@ -118,15 +119,19 @@ def remembered(run: Run) -> Evaluation:
         raise DataError(f"{path} is damaged. Remove it and name --labels and --real (or --data) again") from error
 
 
-def remember(run: Run, evaluation: Evaluation, *, protocol: str) -> None:
-    """Keep it for the next command, with absolute paths, and the id of the protocol that came of it: those numbers are the ones to show."""
+def remember(run: Run, evaluation: Evaluation, *, protocol: str, sweep: Sequence[Candidate] = ()) -> None:
+    """Keep it for the next command, with absolute paths, and the id of the protocol that came of it: those numbers are the ones to show.
+
+    `sweep`: the candidates that a sweep begins to measure, so that a report can say how far it is; of none, the last one's are kept.
+    """
     paths = ("labels", "real", "data", "aesthetic_head")
     absolute: dict[str, Any] = {name: value.resolve() for name in paths if (value := getattr(evaluation, name)) is not None}
     for name in ("segformer", "board"):  # else it is a hub id, or a formula's name
         if (text := getattr(evaluation, name)) and Path(text).exists():
             absolute[name] = str(Path(text).resolve())
     plain = TypeAdapter(Evaluation).dump_python(replace(evaluation, **absolute), mode="json")
-    write_json(run.evaluation_path, {"asked": plain, "protocol": protocol})
+    names = [str(each) for each in sweep] or list(run.sweep)
+    write_json(run.evaluation_path, {"asked": plain, "protocol": protocol, "sweep": names})
 
 
 def open_label_maps(evaluation: Evaluation, *, expect: int | None = None) -> list[Path]:

@@ -282,10 +282,12 @@ def test_nothing_is_drawn_of_nothing(tmp_path: Path) -> None:
     assert few.curves is not None and few.tradeoffs is not None and (few.training, few.merges, few.seeds) == (None, None, None)
 
 
-def test_numbers_without_errors_or_differences_are_drawn(tmp_path: Path) -> None:
+def test_numbers_without_errors_or_differences_are_drawn_but_no_parts_that_are_the_same_for_all(tmp_path: Path) -> None:
     same = {"mask_accuracy": Estimate(0.5), "aesthetic": Estimate(5.0), "fid": Estimate(150.0)}
     run = scored(tmp_path / "run", ["5", "6", "6@2", "avg_5_6"], metrics=same, composite=Estimate(0.5))
-    assert None not in (found := vars(draw_figures(read_board(run), None))).values() or [name for name in found if not found[name]] == ["training"]
+    found = vars(draw_figures(read_board(run), None))
+    assert [name for name in found if found[name] is None] == ["training", "tradeoffs"]
+    assert [curve.metric for curve in found["curves"].values.curves] == ["score"]
 
 
 NAMES = ["Zürich-雪景", "x$y_{", "</text><script>", "a\u202eb\x07c\nd", "n" * 300]

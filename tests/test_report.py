@@ -13,7 +13,7 @@ import pytest
 from apfgan.candidates import Candidate
 from apfgan.config import PRESETS
 from apfgan.errors import DataError
-from apfgan.files import write_bytes
+from apfgan.files import write_bytes, write_json
 from apfgan.records import Estimate
 from apfgan.runs import Run
 from reports.board import Comparison, read_board
@@ -141,6 +141,16 @@ def test_what_the_noise_leaves_open_is_the_same_everywhere(run: Run, page: str) 
     assert f"the best of {len(EVERYTHING)} candidates tried" in page
 
 
+def test_the_page_says_how_far_a_sweep_is(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, PRESETS["tiny"])
+    run.ledger.append(measure("5"))
+    for names, told in ((["5"], "complete: 1 candidate<"), (["5", "6", "7", "8"], "partial: 1 of 4 candidates<")):
+        write_json(run.evaluation_path, {"asked": {}, "sweep": names})
+        assert told in write_report(run, now=NOW).read_text()
+    run.ledger.append(measure("6", part=(0, 8), images=8))
+    assert "partial: 2 of 4 candidates, 1 of them ruled out after a part of the label maps<" in write_report(run, now=NOW).read_text()
+
+
 def test_variants_are_a_kind_of_their_own_and_no_seeds(tmp_path: Path) -> None:
     run = Run.create(tmp_path, PRESETS["tiny"])
     names = ["16", "16@7", "16~photos", "16~photos@7", "16~q95-444", "avg_15_16", "avg_15_16~recal500"]
@@ -246,7 +256,7 @@ def test_same_run_gives_same_bytes_but_for_the_time(run: Run, page: str) -> None
     [
         ([], ["Nothing is measured yet", "13 checkpoints are saved", "apfgan score --run"], ['id="leaderboard"', 'id="images"', 'id="merges"']),
         (["8"], ["the only candidate so far", "apfgan submit --run"], ['id="curves-table"', 'id="merges"', 'id="seeds"']),
-        (["5", "6", "7"], ["partial: 3 of 13 checkpoints", 'id="curves"'], ['id="merges"', 'id="seeds"']),
+        (["5", "6", "7"], ["partial: 3 of 13 candidates", 'id="curves"'], ['id="merges"', 'id="seeds"']),
         (["avg_13_16"], ["not measured alone: 13, 16"], ['id="curves-table"', 'id="seeds"']),
     ],
 )

@@ -341,8 +341,8 @@ def test_the_head_says_what_was_measured_how_and_on_what(tmp_path: Path) -> None
 
 
 def test_the_head_says_how_complete_it_is(states: dict[str, Path]) -> None:
-    assert "partial: 2 of 13 checkpoints" in states["partial"].read_text()
-    assert "complete: all 13 checkpoints" in states["whole"].read_text()
+    assert "partial: 2 of 13 candidates" in states["partial"].read_text()
+    assert "complete: all 13 candidates" in states["whole"].read_text()
     assert "limited to" not in states["whole"].read_text()
     assert "Embedded judges." in states["embedded"].read_text() and "embedded judges" in states["embedded"].read_text()
 

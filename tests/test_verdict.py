@@ -117,7 +117,7 @@ def test_a_chosen_seed_is_expected_to_score_the_mean(tmp_path: Path) -> None:
 
 def test_what_is_not_measured_yet_is_told(tmp_path: Path) -> None:
     run = make_run(tmp_path, {"5": 0.6, "6": 0.5}, checkpoints=("0", "5", "6", "7", "8"))
-    assert says(verdict(run).doubts, "2 checkpoints are not measured yet.")
+    assert says(verdict(run).doubts, "2 candidates are not measured yet.")
     assert verdict(run).commands == (("Hand it in", f"apfgan submit --run {tmp_path} --pick 5"),)
     assert verdict(make_run(tmp_path / "elsewhere", {"5": 0.6, "6": 0.5})).commands == ()
 

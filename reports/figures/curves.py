@@ -154,7 +154,11 @@ def score_curves(board: Board) -> Curves | None:
         return None
     by_epoch = {epoch: sorted(found[epoch], key=lambda row: row.seed) for epoch in sorted(found)}
     chosen = board.choice if board.choice and board.choice.kind != "epoch" else None
-    metrics = sorted(board.metrics, key=lambda name: (name != "mask_accuracy", not is_distance(name)))
+    # What is the same at all epochs was assumed for a table that lacks it.
+    known = {
+        name: {row.entry.metrics[name].value for rows in by_epoch.values() for row in rows if name in row.entry.metrics} for name in board.metrics
+    }
+    metrics = sorted((name for name, values in known.items() if len(values) > 1), key=lambda name: (name != "mask_accuracy", not is_distance(name)))
     curves = [_curve(by_epoch, metric, chosen) for metric in ("composite", *metrics)]
     return Curves(
         curves=tuple(curve for curve in curves if curve is not None),

@@ -102,11 +102,13 @@ class Scatter:
 
 
 def tradeoffs(board: Board) -> Scatter | None:
-    """The candidates between the distance that counts and mask accuracy; None for fewer than two that have both and an aesthetic score."""
+    """The candidates between the distance that counts and mask accuracy; None for fewer than two that have both and an aesthetic score,
+    and where one of the three is the same for all (assumed for a table that lacks it): then nothing is traded.
+    """
     distance = next(filter(is_distance, board.metrics), None)
     parts = ("mask_accuracy", "aesthetic", distance)
     rows = [row for row in board.rows if all(name in row.entry.metrics for name in parts)]
-    if distance is None or len(rows) < 2:
+    if distance is None or any(len({row.entry.metrics[name].value for row in rows}) < 2 for name in parts if name):
         return None
     best = rows[0]
     reach = 3 * (best.score.value - rows[len(rows) // 2].score.value)
