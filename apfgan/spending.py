@@ -16,7 +16,7 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from apfgan.checked_lines import check_line, checked_line
-from apfgan.errors import EnvironmentProblem
+from apfgan.errors import EnvironmentProblem, UsageError
 from apfgan.files import append_line
 from apfgan.runs import Run
 
@@ -64,7 +64,7 @@ class Account:
 def booking(run: Run, command: str) -> Iterator[Account]:
     """Within this context a command works and fills its account; behind it the run says what that has cost.
 
-    Where the work fails, its error is what counts: a line that cannot be written then is let go.
+    Where the work fails, its error is what counts: a line that cannot be written then is let go. A command that is refused has cost nothing.
     """
     started, began, account = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.monotonic(), Account()
 
@@ -82,6 +82,8 @@ def booking(run: Run, command: str) -> Iterator[Account]:
 
     try:
         yield account
+    except UsageError:
+        raise
     except BaseException as error:
         with suppress(EnvironmentProblem):
             book("failed" if isinstance(error, Exception) else "stopped")

@@ -14,7 +14,7 @@ from PIL import Image, ImageFilter
 import selection.evaluation
 from apfgan.checked_lines import check_line, checked_line
 from apfgan.config import PRESETS
-from apfgan.errors import DataError, EnvironmentProblem
+from apfgan.errors import DataError, EnvironmentProblem, UsageError
 from apfgan.landscapes import make_landscapes
 from apfgan.runs import Run
 from apfgan.spending import booking, read_spending
@@ -46,6 +46,12 @@ def test_so_does_one_that_is_stopped_or_fails(run: Run, error: BaseException, en
         raise error
     (line,) = read_spending(run)
     assert (line.ended, line.drawn) == (ended, 5)
+
+
+def test_one_that_is_refused_has_cost_nothing(run: Run) -> None:
+    with pytest.raises(UsageError), booking(run, "merge"):
+        raise UsageError("no")
+    assert not run.costs.exists()
 
 
 def test_an_error_is_told_even_where_its_cost_cannot_be_written(run: Run, full_disk) -> None:
