@@ -55,7 +55,7 @@ def protocol_facts(board: Board) -> tuple[Fact, ...]:
         facts.append(Fact(term="compared with", text=text, key=_key(photos)))
     if isinstance(size, list | tuple) and len(size) == 2:
         facts.append(Fact(term="images", text=f"{size[0]} × {size[1]} pixels{_stored(encoding)}"))
-    if board.rows:
+    if board.rows and not board.of_tables:
         classes = board.config.data.label_classes
         ignored = "every pixel has one" if classes.ignore is None else f"the pixel value {classes.ignore} has none and counts nowhere"
         facts.append(Fact(term="classes", text=f"{len(classes)}; {ignored}"))

@@ -25,6 +25,14 @@ _NOISE = (
     "A difference is called clear where it stays so with all pairs of candidates looked at together (Holm 1979): the best was found by looking.",
 )
 
+_NOISE_OF_TABLES = (
+    "A standard error is what a table says; where none does, the standard deviation over seeds stands for it: how much a number would scatter over "
+    "other seeds, not over other label maps.",
+    f"An interval is the number ± 1.96 standard errors ({100 * CONFIDENCE:.0f} %).",
+    "Nothing is known of single images, so the errors of two candidates are taken as independent.",
+    "A difference is called clear where it stays so with all pairs of candidates looked at together (Holm 1979): the best was found by looking.",
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Definition:
@@ -70,7 +78,7 @@ def method_of(board: Board) -> Method | None:
         worked=_worked(formula, choice) if formula else "",
         clipping=f"A {title} above {DISTANCE_CLIP:g} counts as {DISTANCE_CLIP:g}." if formula and formula.closeness else "",
         definitions=tuple(_definition(name) for name in (*board.metrics, *board.checks)),
-        noise=_NOISE,
+        noise=_NOISE_OF_TABLES if board.of_tables else _NOISE,
         comparable=_comparable(board),
         incomparable=_incomparable(board, title),
     )
@@ -152,7 +160,7 @@ _DEFINITIONS = {
 def _comparable(board: Board) -> tuple[str, ...]:
     assert board.choice is not None
     told = [f"All rows of the leaderboard with one another: they have protocol {protocol_of(board.choice.measurement)}."]
-    if not board.embedded:
+    if not board.embedded and not board.of_tables:
         told.append("Numbers of other runs of the same protocol: the same judges, label maps, photos, sizes and encoder, by their hashes.")
     return tuple(told)
 
@@ -162,7 +170,9 @@ def _incomparable(board: Board, distance: str) -> tuple[str, ...]:
     told = []
     if board.embedded:
         told.append("The numbers of any other run, paper or leaderboard: these judges were fitted on this run's own training pairs.")
-    told.append(f"A {distance} of another number of images than {board.choice.measurement.images}, of other photos, or by another tool's resizing.")
+    images = board.choice.measurement.images
+    number = f"another number of images than {images}" if images else "another number of images"
+    told.append(f"A {distance} of {number}, of other photos, or by another tool's resizing.")
     told.append("A score on which a seed or a merge was chosen, with one that nothing was chosen by: the first owes something to luck.")
     if board.excluded:
         told.append(f"{_listed([group.protocol_id for group in board.excluded])}: other protocols in this run's ledger.")
