@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -236,6 +237,7 @@ def test_records_read_back_as_they_were_written(tmp_path: Path, found: Callable[
     assert read_failures(run, "key") is None
 
 
-def test_a_candidate_of_stored_images_has_no_stand_ins(bench: Bench) -> None:
+def test_only_a_candidate_with_photos_has_stand_ins(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searching.Finish, "of", lambda studio, candidate: SimpleNamespace(stand_ins={"test_00001": candidate}))
     assert Candidate.parse("clean") in bench.stored
-    assert searching._replaced(bench, "clean") == frozenset()
+    assert [searching._replaced(bench, name) for name in ("clean", "5", "5~photos@3")] == [frozenset(), frozenset(), {"test_00001"}]

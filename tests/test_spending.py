@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image, ImageFilter
@@ -37,6 +38,14 @@ def test_a_command_that_ends_leaves_a_line(run: Run) -> None:
     if sys.platform == "linux":
         assert 2**22 < line.peak_memory <= 1024 * max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     assert line.peak_device_memory is None
+
+
+def test_memory_of_gpus_is_that_of_the_fullest(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = SimpleNamespace(is_initialized=lambda: True, device_count=lambda: 3, max_memory_reserved=lambda index: [5, 9, 7][index])
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    with booking(run, "score"):
+        pass
+    assert read_spending(run)[0].peak_device_memory == 9
 
 
 @pytest.mark.parametrize(("error", "ended"), [(Stopped(130), "stopped"), (DataError("no"), "failed")])
