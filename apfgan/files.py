@@ -26,10 +26,11 @@ WEIGHTS_VARIABLE = "APFGAN_WEIGHTS_DIR"
 """Environment variable with a folder that is searched for pretrained weights before the caches."""
 
 
-def write_durably(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def write_durably(path: Path, write: Callable[[BinaryIO], object], *, flush: bool = True) -> None:
     """Call `write` on a temporary file and move it to `path`, so that `path` is whole at every instant.
 
-    Raises `EnvironmentProblem` when the disk is full or the folder cannot be written; `path` is then as it was before.
+    `flush=False` waits for no disk: many times faster for many small files, which a failing power supply may then lose. Only for what can be
+    derived again. Raises `EnvironmentProblem` when the disk is full or the folder cannot be written; `path` is then as it was before.
     """
     # A short name of its own, so that any `path` the file system can hold can be written.
     temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
@@ -39,9 +40,11 @@ def write_durably(path: Path, write: Callable[[BinaryIO], object]) -> None:
             with temporary.open("xb") as file:
                 write(file)
                 file.flush()
-                os.fsync(file.fileno())
+                if flush:
+                    os.fsync(file.fileno())
             temporary.replace(path)
-            _sync_folder(path.parent)
+            if flush:
+                _sync_folder(path.parent)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -78,9 +81,9 @@ def lock_folder(folder: Path) -> Iterator[None]:
         yield
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` durably."""
-    write_durably(path, lambda file: file.write(content))
+def write_bytes(path: Path, content: bytes, *, flush: bool = True) -> None:
+    """Write `content` durably; `flush` as in `write_durably`."""
+    write_durably(path, lambda file: file.write(content), flush=flush)
 
 
 def write_text(path: Path, content: str) -> None:

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
+
+from apfgan.data import spread
 
 IMAGES = 24
 """Label maps that are shown where no other number is wished for."""
@@ -29,8 +31,6 @@ _TAGS = 200
 
 Form = Literal["auto", "file", "folder", "zip"]
 """Where a report's pictures are: in the page, in files beside it, or there and the whole also in a zip; `auto`: in the page up to `CAP`."""
-
-_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,10 +98,3 @@ def plan_pictures(sizes: np.ndarray, *, thinnable: Sequence[int], wish: Wish = N
 def bytes_in_page(sizes: np.ndarray) -> np.ndarray:
     """Bytes that picture files of `sizes` bytes take in a page, with what stands around them; nothing for none."""
     return np.where(sizes > 0, (sizes + 2) // 3 * 4 + _TAGS, 0)
-
-
-def spread(items: Sequence[_Item], most: int) -> list[_Item]:
-    """At most so many of `items`, evenly spread, in order."""
-    if most >= len(items):
-        return list(items)
-    return [items[place] for place in np.linspace(0, len(items) - 1, most).round().astype(int)]

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
+from apfgan.data import spread
 from apfgan.prints import Print
 from apfgan.runs import Run
 from reports.board import Board, Row
-from reports.budget import AIM, IMAGES, NO_WISH, WARN, Form, Plan, Wish, bytes_in_page, plan_pictures, spread
+from reports.budget import AIM, IMAGES, NO_WISH, WARN, Form, Plan, Wish, bytes_in_page, plan_pictures
 from reports.observations import Observations
 from reports.panel import Seen, Shown, by_stratum, choose_label_maps, explain
 from reports.picture_files import read_drawings, read_label_maps, read_larger

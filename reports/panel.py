@@ -12,13 +12,11 @@ from typing import Literal
 import numpy as np
 
 from apfgan.labels import Classes
+from apfgan.single_class import DOMINANT_SHARE
 from reports.observations import Observations
 
 RARE = 0.05
 """A class is rare that fewer than this share of the label maps ask for."""
-
-SINGLE = 0.98
-"""A label map is of a single class that has more than this share of its labelled pixels."""
 
 Stratum = Literal["random", "worst", "best", "change", "rare", "single"]
 STRATA: tuple[Stratum, ...] = ("random", "worst", "best", "change", "rare", "single")
@@ -157,7 +155,7 @@ def _single(seen: Seen, classes: Classes) -> _Queue:
     """One of each class, then a second, and so on."""
     before: Counter[int] = Counter()
     found = []
-    for place in map(int, np.flatnonzero(seen.shares.max(axis=1, initial=0) > SINGLE)):
+    for place in map(int, np.flatnonzero(seen.shares.max(axis=1, initial=0) > DOMINANT_SHARE)):
         index = int(seen.shares[place].argmax())
         found.append((before[index], place, index))
         before[index] += 1

@@ -66,7 +66,7 @@ class PicturesBeside:
 def write_pictures(folder: Path, store: PictureStore) -> list[Path]:
     """Write the files of a store beside a page in `folder`."""
     for name, content in store.files.items():
-        write_bytes(folder / name, content)
+        write_bytes(folder / name, content, flush=False)
     return [folder / name for name in store.files]
 
 

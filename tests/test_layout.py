@@ -15,7 +15,21 @@ PACKAGES = ("apfgan", "commands", "metrics", "reports", "selection")
 
 _LEAVES = {"errors", "files", "labels", "images", "records", "measured", "confusion", "composite"}
 LEAVES_OF_METRICS = {f"apfgan.{name}" for name in (*_LEAVES, "progress")}
-_READ_BY_REPORTS = {"candidates", "config", "failures", "guards", "runs", "noise", "picks", "prints", "progress", "ranking", "spending"}
+_READ_BY_REPORTS = {
+    "candidates",
+    "config",
+    "data",
+    "failures",
+    "guards",
+    "runs",
+    "noise",
+    "picks",
+    "prints",
+    "progress",
+    "ranking",
+    "single_class",
+    "spending",
+}
 LEAVES_OF_REPORTS = {f"apfgan.{name}" for name in (*_LEAVES, *_READ_BY_REPORTS)}
 ALLOWED = {
     "apfgan": {"apfgan"},
@@ -27,7 +41,7 @@ ALLOWED = {
 }
 TORCH_FREE = [
     *sorted(LEAVES_OF_REPORTS | LEAVES_OF_METRICS),
-    *(f"apfgan.{name}" for name in ("data", "folders", "image_sets", "landscapes", "threads")),
+    *(f"apfgan.{name}" for name in ("folders", "image_sets", "landscapes", "threads")),
 ]
 
 
