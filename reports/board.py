@@ -171,7 +171,7 @@ class Board:
     checkpoints: tuple[str, ...]
     """Names of the checkpoints that could be scored."""
     sweep: tuple[str, ...]
-    """Names of the candidates that the last sweep set out to measure; where that is not known, all checkpoints."""
+    """Names of the candidates that the last sweep set out to measure; where that is not known, all epochs."""
     measurements: tuple[Measurement, ...]
     """The whole ledger, oldest first."""
     rows: tuple[Row, ...]
@@ -340,7 +340,7 @@ def read_board(run: Run) -> Board:
         run_path=str(run.path),
         config=run.config,
         checkpoints=tuple(run.checkpoint_names()),
-        sweep=run.sweep or tuple(run.checkpoint_names()),
+        sweep=run.sweep or tuple(map(str, run.epochs())) or tuple(run.checkpoint_names()),
         measurements=tuple(measurements),
         rows=rows,
         excluded=tuple(

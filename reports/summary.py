@@ -125,7 +125,7 @@ class Summary:
     """Whether the judges were fitted for this run: then its numbers compare with no others."""
     checkpoints: int
     sweep: int
-    """Candidates that the last sweep set out to measure; where that is not known, all checkpoints."""
+    """Candidates that the last sweep set out to measure; where that is not known, all epochs."""
     measured: int
     """Of these, how many are ranked."""
     ruled_out: int

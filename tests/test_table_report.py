@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -85,9 +86,13 @@ def test_page_of_tables_is_in_order_in_a_browser(folder: Path, browser) -> None:
         tab.context.close()
 
 
-def test_the_command_writes_the_same_page(folder: Path, tmp_path: Path, apfgan: Call) -> None:
-    options = [option for table in TABLES for option in ("--csv", table)]
-    code, out, error = apfgan("report", *options, "--assume", "mask_accuracy=0.90", "--assume", "aesthetic=5.0", "--out", tmp_path / "page")
+def test_the_readmes_command_writes_the_same_page(folder: Path, tmp_path: Path, apfgan: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(__file__).parents[1]
+    command = (root / "README.md").read_text().partition("<!-- tables command -->\n```bash\n")[2].partition("```")[0]
+    program, *arguments = shlex.split(command.replace("\\\n", " "))
+    assert program == ".venv/bin/apfgan" and arguments[-2:] == ["--out", "published"]
+    monkeypatch.chdir(root)
+    code, out, error = apfgan(*arguments[:-1], tmp_path / "page")
     assert code == 0, error
     assert str(tmp_path / "page" / "index.html") in out
     assert (tmp_path / "page" / "scores.csv").read_bytes() == (folder / "scores.csv").read_bytes()
