@@ -1,7 +1,9 @@
 """A number measured on images, together with each image's pull on it: standard errors and paired differences follow from that."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 
@@ -30,6 +32,13 @@ class Measured:
         value = float(values[valid].mean())
         influence = np.where(valid, values - value, 0.0) * (len(values) / kept)
         return cls(value, influence, kept)
+
+    @classmethod
+    def average(cls, several: Sequence["Measured"]) -> "Measured":
+        """The mean of several numbers of the same images in the same order (those of a candidate's seeds): it moves with an image as much as they
+        do on average.
+        """
+        return cls(fmean(each.value for each in several), np.mean([each.influence for each in several], axis=0), min(each.images for each in several))
 
     @property
     def estimate(self) -> Estimate:

@@ -294,10 +294,22 @@ class Board:
         return sum(self.find(name) is not None for name in self.sweep)
 
     @cached_property
+    def dropped(self) -> tuple[str, ...]:
+        """Names of the candidates that a race or a search looked at on a part of the label maps only, by the same protocol; each once, in the order
+        in which they were looked at.
+        """
+        ranked = {row.name for row in self.rows}
+        parts = (each.candidate for each in self.measurements if each.part is not None and each.protocol == self.protocol)
+        return tuple(name for name in dict.fromkeys(parts) if name not in ranked)
+
+    @property
     def ruled_out(self) -> int:
-        """How much more of the sweep a race has looked at, on a part of the label maps, and ruled out."""
-        partly = {each.candidate for each in self.measurements if each.part is not None}
-        return sum(name in partly and self.find(name) is None for name in self.sweep)
+        """How much more of the sweep was dropped after a part of the label maps."""
+        return sum(name in self.dropped for name in self.sweep)
+
+    def dropped_of(self, kind: str) -> tuple[str, ...]:
+        """Those of `dropped` of a kind (`epoch`, `merge`, `variant`)."""
+        return tuple(name for name in self.dropped if kind_of(parse_candidate(name)) == kind)
 
     @cached_property
     def _columns(self) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -83,7 +83,8 @@ def opening_pair(board: Board, cast: Sequence[Row]) -> tuple[int, int]:
     """Places in the cast of the two that are compared as the page opens; the same where there is only one."""
     places = {row.name: place for place, row in enumerate(cast)}
     a = places.get(board.choice.name, 0) if board.choice else 0
-    return a, places.get(board.rival.name, 1) if board.rival else min(1, len(cast) - 1)
+    other = min(1, len(cast) - 1)
+    return a, places.get(board.rival.name, other) if board.rival else other
 
 
 def class_table(comparison: ClassComparison, a: int, b: int) -> ClassTable:

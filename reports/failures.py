@@ -161,7 +161,7 @@ def _drops(board: Board, observed: Mapping[str, Observations], hanger: _Hanger) 
 
 def _drop_text(name: str, gap: float, index: int, ours: Observations, theirs: Observations, shown: Format) -> str:
     told = [f"Score {shown.signed(gap)}."] if name == "score" else []
-    compared = [f"Mask accuracy {_percent(ours.accuracy[index])} against {_percent(theirs.accuracy[index])}"]
+    compared = [f"Mask accuracy {_share(ours.accuracy[index])} against {_share(theirs.accuracy[index])}"]
     if not np.isnan([ours.aesthetic[index], theirs.aesthetic[index]]).any():
         compared.append(f"aesthetic {ours.aesthetic[index]:.2f} against {theirs.aesthetic[index]:.2f}")
     return " ".join([*told, f"{', '.join(compared)}."])
@@ -315,8 +315,13 @@ def _read_picture(hanger: _Hanger, each: SuspectedCopy) -> Picture | None:
         return None
 
 
+def _share(value: float) -> str:
+    """As the pictures above say it."""
+    return "–" if np.isnan(value) else f"{value:.3f}"
+
+
 def _percent(share: float) -> str:
-    return "–" if np.isnan(share) else f"{100 * share:.0f} %"
+    return f"{100 * share:.0f} %"
 
 
 def _count(count: int, noun: str) -> str:

@@ -71,12 +71,6 @@ def members_of(row: Row) -> tuple[tuple[str, float], ...]:
     return tuple(zip(candidate.members, candidate.shares, strict=True)) if candidate is not None and candidate.is_merge else ()
 
 
-def dropped(board: Board) -> int:
-    """How many candidates were looked at on a part of the label maps only, and are not ranked."""
-    ranked = {row.name for row in board.rows}
-    return len({each.candidate for each in board.measurements if each.part is not None} - ranked)
-
-
 def _best_value(board: Board, metric: str) -> float | None:
     """The best value of a metric; None where all have the same."""
     values = {row.measurement.metrics[metric].value for row in board.rows if metric in row.measurement.metrics}

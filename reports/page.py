@@ -41,7 +41,7 @@ from reports.figures.gallery import Gallery, draw_figures, write_figures
 from reports.files import Command, File, describe_files, read_history, run_files
 from reports.formats import Format, resolving
 from reports.header import header, read_limit
-from reports.leaderboard import dropped, leaderboard
+from reports.leaderboard import leaderboard
 from reports.method import method_of
 from reports.notes import board_notes
 from reports.observations import Observations, read_observations
@@ -204,7 +204,8 @@ def _render(content: Content, *, files: tuple[Sequence[File], Sequence[File]], m
         metric_title=metric_title,
         chance=chance_text,
     )
-    classes = class_table(content.by_class, *opening_pair(board, content.exhibition.cast)) if content.by_class else None
+    opening = opening_pair(board, content.exhibition.cast)
+    classes = class_table(content.by_class, *opening) if content.by_class else None
     return environment.get_template("page.html.j2").render(
         board=board,
         best=board.best,
@@ -217,7 +218,6 @@ def _render(content: Content, *, files: tuple[Sequence[File], Sequence[File]], m
         reweighable=reweighable(board),
         decimals=shown.decimals["score"],
         lines=leaderboard(board, content.exhibition.cast),
-        dropped=dropped(board),
         header=header(board, limit=content.limit),
         tied=frozenset(row.name for row in board.tied),
         distances=frozenset(name for name in (*board.metrics, *board.checks) if better(name) < 0),
@@ -226,6 +226,7 @@ def _render(content: Content, *, files: tuple[Sequence[File], Sequence[File]], m
         commands_to_begin=_commands_to_begin(board),
         plots=content.figures,
         exhibition=content.exhibition,
+        opening=opening,
         classes=classes,
         classes_folded=len(board.config.data.classes) > MANY_CLASSES,
         legend=legend(board.config.data.label_classes, classes),

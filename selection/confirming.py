@@ -10,7 +10,7 @@ influences already, divided by the number of seeds: to add the seeds' variance w
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean, stdev
+from statistics import stdev
 
 import numpy as np
 from scipy.stats import norm
@@ -170,16 +170,9 @@ def _alike(one: Candidate, other: Candidate) -> bool:
 
 
 def _mean_over_seeds(name: str, outcomes: Sequence[Outcome]) -> Entry:
-    """The mean of every metric over seeds: it moves with an image as much as the metrics do on average."""
+    """The mean of every metric over seeds."""
     seeds = [outcome.entry.measured for outcome in outcomes]
-    mean = {
-        metric: Measured(
-            fmean(each[metric].value for each in seeds),
-            np.mean([each[metric].influence for each in seeds], axis=0),
-            min(each[metric].images for each in seeds),
-        )
-        for metric in seeds[0]
-    }
+    mean = {metric: Measured.average([each[metric] for each in seeds]) for metric in seeds[0]}
     return Entry(name, {metric: each.estimate for metric, each in mean.items()}, mean)
 
 

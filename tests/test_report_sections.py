@@ -86,7 +86,7 @@ def test_drops_are_the_largest_of_all_images(run: Run) -> None:
     assert [each.title for each in report.drops.findings] == [stems[index] for index in worst if differences[index] < 0]
     first = report.drops.findings[0]
     ours, theirs = (observed[name].accuracy[worst[0]] for name in (board.choice.name, board.rival.name))
-    assert f"Mask accuracy {100 * ours:.0f} % against {100 * theirs:.0f} %" in first.text
+    assert f"Mask accuracy {ours:.3f} against {theirs:.3f}" in first.text
     assert [frame.letter for frame in first.frames] == ["", "a", "b"] and all(frame.picture for frame in first.frames)
     assert f"on {(differences < 0).sum()} of 24 label maps" in report.drops.told
 

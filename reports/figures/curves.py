@@ -18,7 +18,6 @@ from apfgan.ranking import better, is_distance
 from apfgan.records import Estimate
 from apfgan.runs import Run
 from reports.board import UNTRAINED, Board, Row, metric_title
-from reports.figures.partly import partly_measured
 from reports.figures.svg import GREEN, INK, WIDTH, Box, Drawing, Part, add_axes, add_note, draw, legible, look, new_figure
 
 PANEL = Box(left=0, top=0, width=WIDTH, height=190)
@@ -165,7 +164,7 @@ def score_curves(board: Board) -> Curves | None:
         boundary=_crossed(board.config.train.progressive_epochs, tuple(by_epoch)),
         reference=chosen.name if chosen else None,
         candidates={epoch: rows[0].name for epoch, rows in by_epoch.items()},
-        partly=partly_measured(board, "epoch"),
+        partly=board.dropped_of("epoch"),
     )
 
 
@@ -235,9 +234,7 @@ def _mean(rows: Sequence[Row], metric: str) -> Estimate:
     where these are unknown, the error stays that of one seed, which is not too small.
     """
     if len(rows) > 1 and all(metric in row.entry.measured for row in rows):
-        measured = [row.entry.measured[metric] for row in rows]
-        influence = np.mean([each.influence for each in measured], axis=0)
-        return Measured(fmean(each.value for each in measured), influence, min(each.images for each in measured)).estimate
+        return Measured.average([row.entry.measured[metric] for row in rows]).estimate
     estimates = [row.entry.metrics[metric] for row in rows]
     errors = [each.error for each in estimates if each.error is not None]
     return Estimate(fmean(each.value for each in estimates), fmean(errors) if len(errors) == len(estimates) else None)

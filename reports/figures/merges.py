@@ -9,7 +9,6 @@ from apfgan.noise import QUANTILE
 from apfgan.ranking import Entry, foresee, rank
 from apfgan.records import Estimate
 from reports.board import Board
-from reports.figures.partly import partly_measured
 from reports.figures.svg import GREEN, INK, MUTED, TEXT, WIDTH, Box, Drawing, Part, add_axes, add_note, draw, legible, look, new_figure
 
 MOST_MERGES = 20
@@ -64,7 +63,7 @@ def merge_gains(board: Board) -> MergeGains | None:
         gains=gains,
         tried=len(board.merges),
         luck=places[0].value.value - expected.value if expected else None,
-        partly=partly_measured(board, "merge"),
+        partly=board.dropped_of("merge"),
     )
 
 

@@ -14,8 +14,7 @@ if (byId("classes-a")) {
 
   // For each class: how far A is ahead, half of the interval, and who is clearly ahead.
   const compare = (a, b) => {
-    const [low, high] = a < b ? [a, b] : [b, a];
-    const errors = data.class_gap_errors[low * data.cast.length - (low * (low + 1)) / 2 + high - low - 1];
+    const errors = data.class_gap_errors[compared.pair(a, b)];
     return data.classes.map(({ reach, clear }, index) => {
       const [one, other] = [data.class_accuracy[a][index], data.class_accuracy[b][index]];
       const gap = one === null || other === null ? null : one - other;

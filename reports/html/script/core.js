@@ -81,6 +81,11 @@ const compared = {
   first: (...names) => names.map(compared.place).find((place) => place >= 0),
   get a() { return compared.first(state.get("a"), data.a) ?? 0; },
   get b() { return compared.first(state.get("b"), data.b) ?? Math.min(1, data.cast.length - 1); },
+  // Where two different places stand among all pairs of the cast, as `data.gaps` and `data.class_gap_errors` list them.
+  pair(one, other) {
+    const [low, high] = one < other ? [one, other] : [other, one];
+    return low * data.cast.length - (low * (low + 1)) / 2 + high - low - 1;
+  },
 };
 
 for (const button of document.querySelectorAll(".copy")) {

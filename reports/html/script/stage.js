@@ -60,9 +60,7 @@ if (byId("stage")) {
   // Score of A less score of B with its standard error, null where that is not known.
   const gap = (a, b) => {
     if (a === b) return { value: 0, error: 0 };
-    const [low, high] = a < b ? [a, b] : [b, a];
-    const pair = low * data.cast.length - (low * (low + 1)) / 2 + high - low - 1;
-    const [value, error] = data.gaps?.[pair] ?? [data.cast[low].score - data.cast[high].score, null];
+    const [value, error] = data.gaps[compared.pair(a, b)];
     return { value: a < b ? value : -value, error };
   };
   // Distribution function of the standard normal distribution, to 1e-7 (Abramowitz & Stegun 7.1.26).
