@@ -228,3 +228,17 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
     run.ledger.append(measure("5", candidate=name, key=hash_value(name)))
     html = write_report(run, now=NOW).read_text()
     assert "<script>alert" not in html and "&lt;script&gt;alert(1)&lt;/script&gt;+<wbr>&lt;b&gt;" in html
+
+
+def test_a_long_name_is_told_whole_with_its_seed(tmp_path: Path, browser) -> None:
+    run = make_run(tmp_path, {"0.283*31+0.09*35+0.627*40@1001": 0.65, "5": 0.55})
+    for width in (390, 1180):
+        tab, _, _ = open_page(browser, write_report(run, now=NOW), viewport={"width": width, "height": 900})
+        head = tab.locator("#verdict-title")
+        assert head.text_content() == "Use 0.283*31+0.09*35+0.627*40, seed 1001"
+        seen = head.evaluate(
+            "head => ({ cut: head.scrollWidth > head.clientWidth, lines: head.getClientRects().length, way: getComputedStyle(head).whiteSpace })"
+        )
+        assert seen == {"cut": False, "lines": 1, "way": "normal"}
+        assert tab.locator("#verdict-title .seed").evaluate("seed => seed.getBoundingClientRect().right <= innerWidth")
+        tab.context.close()
