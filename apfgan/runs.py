@@ -147,6 +147,11 @@ class Run:
         names = self._remembered("sweep")
         return tuple(map(str, names)) if isinstance(names, list) else ()
 
+    @property
+    def swept(self) -> bool:
+        """Whether that sweep has come to its end; where nothing is remembered of it, it is taken to have."""
+        return self._remembered("swept") is not False
+
     def _remembered(self, name: str) -> object:
         """A field of what the last `score` was asked for; None where it is not known."""
         try:

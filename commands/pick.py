@@ -63,7 +63,7 @@ def pick(
     """Choose what to hand in: race the epochs, search merges, confirm the finalists, and say how sure that is, in RUN/pick.json."""
     from apfgan.picks import read_pick, write_pick
     from apfgan.runs import Run
-    from selection.evaluation import remembered
+    from selection.evaluation import finish_sweep, remembered
     from selection.guards import guard
     from selection.pick_plan import describe_plan, fitted, wanted_plan
     from selection.pick_record import make_record, save_pick
@@ -83,7 +83,7 @@ def pick(
         candidates = (
             find_candidates(opened, epochs, None) if epochs else [each for each in find_candidates(opened, "all", None) if each.base in each.members]
         )
-        bench = set_up_bench(opened, device, screen, asked, sweep=candidates)
+        bench = set_up_bench(opened, device, screen, asked, sweep=() if plan else candidates)
         find_anchors(bench, remembered(opened), screen)
         with open_examiner(bench, screen, account, executor, workers, ray_address) as examiner:
             pace = _first_pace(examiner, candidates)
@@ -95,6 +95,7 @@ def pick(
                 return
             screen.progress.say(describe_plan(chosen, wanted))
             decision = choose(chosen, examiner, formula=bench.formula, budget=limit, progress=screen.progress)
+        finish_sweep(opened)
         guards = guard(decision, judges=bench.judges.name, anchors=opened.read_anchors(bench.protocol_id))
         failed = list(dict.fromkeys(str(each.unit.candidate) for each in examiner.failures))
         record = make_record(bench, decision, guards, wanted=wanted, budget=limit, saved=save_pick(bench, decision.pick), failed=failed)

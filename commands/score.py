@@ -92,7 +92,7 @@ def score(
 ) -> None:
     """Measure candidates into the ledger; what it holds already is not measured again."""
     from apfgan.runs import Run
-    from selection.evaluation import open_label_maps, remembered
+    from selection.evaluation import finish_sweep, open_label_maps, remembered
 
     screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
     named: dict[str, Any] = {
@@ -137,6 +137,7 @@ def score(
         find_anchors(bench, evaluation, screen)
         with open_examiner(bench, screen, account, executor, workers, ray_address, images=found) as examiner:
             _sweep(candidates, examiner, race=len(candidates) > RACED if race is None else race)
+        finish_sweep(here)
         look_for_failures(bench, screen)
     if any(each.part is None for each in here.ledger.read()):
         show_ranking(screen, here)

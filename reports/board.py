@@ -172,6 +172,8 @@ class Board:
     """Names of the checkpoints that could be scored."""
     sweep: tuple[str, ...]
     """Names of the candidates that the last sweep set out to measure; where that is not known, all epochs."""
+    swept: bool
+    """Whether that sweep has come to its end; while it goes on, who was looked at on a part of the label maps may still be the best."""
     measurements: tuple[Measurement, ...]
     """The whole ledger, oldest first."""
     rows: tuple[Row, ...]
@@ -303,8 +305,8 @@ class Board:
         return tuple(name for name in dict.fromkeys(parts) if name not in ranked)
 
     @property
-    def ruled_out(self) -> int:
-        """How much more of the sweep was dropped after a part of the label maps."""
+    def looked_at(self) -> int:
+        """How much more of the sweep was looked at on a part of the label maps; when the sweep is at its end, these are ruled out."""
         return sum(name in self.dropped for name in self.sweep)
 
     def dropped_of(self, kind: str) -> tuple[str, ...]:
@@ -353,6 +355,7 @@ def read_board(run: Run) -> Board:
         config=run.config,
         checkpoints=tuple(run.checkpoint_names()),
         sweep=run.sweep or tuple(map(str, run.epochs())) or tuple(run.checkpoint_names()),
+        swept=run.swept,
         measurements=tuple(measurements),
         rows=rows,
         excluded=tuple(
@@ -379,6 +382,7 @@ def board_of_tables(measurements: Sequence[Measurement], *, name: str, seeded: C
         config=Config(),
         checkpoints=(),
         sweep=(),
+        swept=True,
         measurements=tuple(measurements),
         rows=tuple(replace(row, seeded=row.name in seeded) for row in rows),
         excluded=(),

@@ -35,16 +35,18 @@ def header(board: Board, *, limit: int | None) -> Header:
     found = {what: board.protocol.get(field) for what, field in parts.items()}
     return Header(
         completeness=_completeness(board),
-        partial=board.measured + board.ruled_out < len(board.sweep),
+        partial=not board.swept or board.measured + board.looked_at < len(board.sweep),
         limit=limit if board.rows else None,
         data=tuple((what, value["key"]) for what, value in found.items() if isinstance(value, dict) and isinstance(value.get("key"), str)),
     )
 
 
 def _completeness(board: Board) -> str:
-    asked, looked_at = len(board.sweep), board.measured + board.ruled_out
+    asked, measured, more = len(board.sweep), board.measured, board.looked_at
     if not asked:
         return ""
-    known = f"complete: {'all ' if asked > 1 else ''}{asked}" if looked_at == asked else f"partial: {looked_at} of {asked}"
-    raced = f", {board.ruled_out} of them ruled out after a part of the label maps" if board.ruled_out else ""
-    return f"{known} candidate{'' if asked == 1 else 's'}{raced}"
+    candidates = f"{asked} candidate{'' if asked == 1 else 's'}"
+    if not board.swept:
+        return f"partial: {measured} of {candidates}" + (f", and {more} looked at on a part of the label maps so far" if more else "")
+    known = f"complete: {'all ' if asked > 1 else ''}{candidates}" if measured + more == asked else f"partial: {measured + more} of {candidates}"
+    return known + (f", {more} of them ruled out after a part of the label maps" if more else "")

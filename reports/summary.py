@@ -128,8 +128,10 @@ class Summary:
     """Candidates that the last sweep set out to measure; where that is not known, all epochs."""
     measured: int
     """Of these, how many are ranked."""
-    ruled_out: int
-    """How many more a race has ruled out after a part of the label maps."""
+    looked_at: int
+    """How many more were looked at on a part of the label maps; when the sweep is at its end, these are ruled out."""
+    swept: bool
+    """Whether that sweep has come to its end."""
     limit: int | None
     """Label maps that the last `score` was limited to; null: none was left out."""
     best: str | None
@@ -194,7 +196,8 @@ def summarise(
             checkpoints=len(board.checkpoints),
             sweep=len(board.sweep),
             measured=board.measured,
-            ruled_out=board.ruled_out,
+            looked_at=board.looked_at,
+            swept=board.swept,
             limit=limit,
             best=best.name if best else None,
             choice=board.choice.name if board.choice else None,

@@ -225,7 +225,9 @@ def _doubts_of_numbers(board: Board, choice: Row, standing: Standing, contenders
         )
     looked_at = {each.candidate for each in board.measurements}
     waiting = [name for name in board.sweep if name != UNTRAINED and name not in looked_at]
-    if waiting:
+    if not board.swept:
+        doubts.append(f"The sweep is not at its end: {board.measured} of {_count(len(board.sweep), 'candidate')} measured on all label maps so far.")
+    elif waiting:
         doubts.append(f"{_count(len(waiting), 'candidate')} {'is' if len(waiting) == 1 else 'are'} not measured yet.")
     return doubts
 

@@ -130,8 +130,13 @@ def remember(run: Run, evaluation: Evaluation, *, protocol: str, sweep: Sequence
         if (text := getattr(evaluation, name)) and Path(text).exists():
             absolute[name] = str(Path(text).resolve())
     plain = TypeAdapter(Evaluation).dump_python(replace(evaluation, **absolute), mode="json")
-    names = [str(each) for each in sweep] or list(run.sweep)
-    write_json(run.evaluation_path, {"asked": plain, "protocol": protocol, "sweep": names})
+    state = {"sweep": [str(each) for each in sweep], "swept": False} if sweep else {"sweep": list(run.sweep), "swept": run.swept}
+    write_json(run.evaluation_path, {"asked": plain, "protocol": protocol, **state})
+
+
+def finish_sweep(run: Run) -> None:
+    """Remember that the sweep that `remember` was told of has come to its end: who was not measured in full was ruled out, or failed."""
+    write_json(run.evaluation_path, {**json.loads(run.evaluation_path.read_bytes()), "swept": True})
 
 
 def open_label_maps(evaluation: Evaluation, *, expect: int | None = None) -> list[Path]:

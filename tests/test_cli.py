@@ -362,7 +362,9 @@ def test_a_stopped_score_keeps_what_it_had(apfgan, data, trained, number, code):
     before = ledger.read_bytes()
     if process.returncode != 0:  # it may have been quicker than the signal
         assert process.returncode == code and "goes on from there" in error
+        assert not Run(trained).swept
     assert apfgan("score", "--run", trained)[0] == 0
+    assert Run(trained).sweep == ("0", "1", "2", "3", "4") and Run(trained).swept
     after = ledger.read_bytes()
     assert after.startswith(before) and len(after.splitlines()) == 5
 

@@ -149,6 +149,12 @@ def test_the_page_says_how_far_a_sweep_is(tmp_path: Path) -> None:
         assert told in write_report(run, now=NOW).read_text()
     run.ledger.append(measure("6", part=(0, 8), images=8))
     assert "partial: 2 of 4 candidates, 1 of them ruled out after a part of the label maps<" in write_report(run, now=NOW).read_text()
+    write_json(run.evaluation_path, {"asked": {}, "sweep": ["5", "6"], "swept": False})  # a race that goes on has ruled out nobody
+    page = write_report(run, now=NOW).read_text()
+    assert "partial: 1 of 2 candidates, and 1 looked at on a part of the label maps so far<" in page
+    assert "The sweep is not at its end: 1 of 2 candidates measured on all label maps so far." in page
+    write_json(run.evaluation_path, {"asked": {}, "sweep": ["5", "6"], "swept": True})
+    assert "complete: all 2 candidates, 1 of them ruled out after a part of the label maps<" in write_report(run, now=NOW).read_text()
 
 
 def test_variants_are_a_kind_of_their_own_and_no_seeds(tmp_path: Path) -> None:
