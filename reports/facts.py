@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from apfgan.noise import QUANTILE
@@ -114,7 +115,8 @@ def _sources(run: Run) -> list[Fact]:
         limit = asked.get("limit")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []
-    facts = [Fact(term=term, text=path) for term, path in named.items() if isinstance(path, str)]
+    # Reports are sent to others: the last folders say which data that is, the rest where somebody works.
+    facts = [Fact(term=term, text=Path(*Path(path).parts[-2:]).as_posix()) for term, path in named.items() if isinstance(path, str)]
     return facts + ([Fact(term="limited to", text=f"{limit} label maps: a quick look")] if isinstance(limit, int) else [])
 
 

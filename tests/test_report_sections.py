@@ -174,10 +174,12 @@ def test_data_says_what_the_protocol_names(tmp_path: Path) -> None:
         "encoding": {"format": "JPEG", "quality": 75, "subsampling": "4:2:0"},
     }
     built.ledger.append(measure("16", protocol=protocol))
-    write_json(built.evaluation_path, {"asked": {"data": "/photos & <b>", "limit": 24}, "protocol": protocol_of(built.ledger.read()[0])})
+    write_json(
+        built.evaluation_path, {"asked": {"data": "/home/somebody/photos & <b>", "limit": 24}, "protocol": protocol_of(built.ledger.read()[0])}
+    )
     write_json(built.features / "survey_1.json", {"pairs": 9876, "single_class": {"1": ["a", "b"], "3": ["c"]}})
     facts = {fact.term: (fact.text, fact.key) for fact in read_data_facts(built, read_board(built)).facts}
-    assert facts["data set"] == ("/photos & <b>", "") and facts["limited to"][0].startswith("24 label maps")
+    assert facts["data set"] == ("somebody/photos & <b>", "") and facts["limited to"][0].startswith("24 label maps")
     assert facts["label maps"] == ("24, brought to the images' size by the nearest pixel (pil-nearest)", "ab12" * 16)
     assert facts["compared with"] == ("9876 photos", "cd34" * 16)
     assert facts["images"][0] == "512 × 384 pixels, judged as the JPEGs that are handed in: quality 75, colours 4:2:0"
