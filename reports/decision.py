@@ -160,8 +160,8 @@ def worth_of(row: Row | None) -> Worth | None:
 
 
 def reweighable(board: Board) -> bool:
-    """Whether the rows can be ranked by other weights: the formula of each is known, with all scores that it is made of."""
-    return bool(board.rows) and all(worth_of(row) is not None for row in board.rows)
+    """Whether several rows can be ranked by other weights: the formula of each is known, with all scores that it is made of."""
+    return len(board.rows) > 1 and all(worth_of(row) is not None for row in board.rows)
 
 
 def formula_of(measurement: Measurement) -> Formula | None:

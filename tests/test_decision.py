@@ -183,6 +183,8 @@ def test_without_a_formula_nothing_is_weighed(tmp_path: Path, formula: object) -
 def test_without_all_scores_nothing_is_weighed(tmp_path: Path) -> None:
     run = Run.create(tmp_path, PRESETS["tiny"])
     run.ledger.append(measure("5"))
+    assert not reweighable(read_board(run))  # there is nothing to rank
+    run.ledger.append(measure("7"))
     assert reweighable(read_board(run))
     run.ledger.append(measure("6", metrics={"mask_accuracy": Estimate(0.5), "fid": Estimate(30.0)}))
     assert not reweighable(read_board(run))
