@@ -12,7 +12,7 @@ import pytest
 
 from apfgan.candidates import Candidate
 from apfgan.config import PRESETS
-from apfgan.files import write_text
+from apfgan.files import write_bytes, write_text
 from apfgan.measured import Measured
 from apfgan.records import Estimate
 from apfgan.runs import Run
@@ -272,6 +272,13 @@ def test_each_figure_is_a_file_of_either_kind_and_the_same_each_time(run: Run, b
     again = write_figures(tmp_path / "other", draw_figures(read_board(run), loss_curves(run)))
     assert [path.read_bytes() for path in again] == [(tmp_path / "one" / name).read_bytes() for name in names]
     assert {path.read_bytes()[:4] for path in again if path.suffix == ".png"} == {b"\x89PNG"}
+
+
+@pytest.mark.parametrize("content", [b"", b"epoch,generator\n1,2\n2,\xff\xfe\n3,4\n", b'epoch,"generator\n1', b"no,columns\n1,2\n", b"\x00" * 100])
+def test_a_damaged_training_log_costs_its_curves_alone(tmp_path: Path, content: bytes) -> None:
+    run = scored(tmp_path / "run", ["8", "9"])
+    write_bytes(run.training_log, content)
+    assert loss_curves(run) is None
 
 
 def test_nothing_is_drawn_of_nothing(tmp_path: Path) -> None:

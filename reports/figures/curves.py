@@ -172,7 +172,7 @@ def loss_curves(run: Run) -> Curves | None:
     """Each loss over the epochs of the training log; None without one. Of an epoch that was trained again, the later line counts."""
     try:
         log = pd.read_csv(run.training_log).drop_duplicates("epoch", keep="last").sort_values("epoch")
-    except (FileNotFoundError, pd.errors.EmptyDataError, pd.errors.ParserError, KeyError):
+    except (OSError, ValueError, KeyError):  # none, or damaged: pandas reports that by errors of values
         return None
     curves = []
     for name in (str(column) for column in log.columns if column not in _LOSSES_NOT):
