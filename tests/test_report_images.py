@@ -418,12 +418,16 @@ def test_gap_is_told_with_its_noise(show) -> None:
         words = tab.inner_text("#stage-gap")
         ahead = "A" if scores[a]["score"] > scores[b]["score"] else "B"
         size = abs(scores[a]["score"] - scores[b]["score"])
-        match = re.fullmatch(r"([AB]) is better by ([\d.]+) ± ([\d.]+) in score \(95 % interval\), P ([<>\d.]+)\.", words)
+        match = re.fullmatch(
+            r"([AB]) is ahead by ([\d.]+) ± ([\d.]+) in score \(95 % interval\), (\w+) the noise of the two; better with probability ([<>\d.]+)\.",
+            words,
+        )
         assert match, words
+        assert match[4] == ("beyond" if float(match[2]) > float(match[3]) else "within")
         assert match[1] == ahead and float(match[2]) == pytest.approx(size, abs=10.0 ** -len(match[2].partition(".")[2]))
         deviation = float(match[3]) / 1.96
         chance = float(norm.cdf(size / deviation))
-        assert match[4] == ">0.99" if chance > 0.995 else float(match[4].strip("<>")) == pytest.approx(chance, abs=0.02)
+        assert match[5] == ">0.99" if chance > 0.995 else float(match[5].strip("<>")) == pytest.approx(chance, abs=0.02)
     tab.evaluate("state.set({ a: '5', b: '5' })")
     assert "same candidate" in tab.inner_text("#stage-gap")
 

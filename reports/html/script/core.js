@@ -32,7 +32,7 @@ const state = (() => {
   };
   const tell = (keys) => { for (const watcher of watchers) watcher(keys); };
   // Of an address with values the browser itself does not know where to go.
-  const go = () => { if (location.hash.includes("&")) byId(section)?.scrollIntoView(); };
+  const go = () => { if (location.hash.includes("&")) byId(section)?.scrollIntoView({ behavior: "instant" }); };
 
   const take = () => {
     const { named, values } = read();

@@ -78,9 +78,11 @@ if (byId("stage")) {
     // Two digits of the error.
     const decimals = error ? Math.min(Math.max(1 - Math.floor(Math.log10(error)), 0), 6) : 4;
     const size = Math.abs(value).toFixed(decimals);
-    if (error === null) return `${ahead} is better by ${size} in score; the noise of that is not known.`;
+    if (error === null) return `${ahead} is ahead by ${size} in score; the noise of that is not known.`;
     const probability = error === 0 ? Number(value !== 0) : normal(Math.abs(value) / error);
-    return `${ahead} is better by ${size} ± ${(QUANTILE * error).toFixed(decimals)} in score (95 % interval), P ${chance(probability)}.`;
+    // By this pair alone: the verdict, where the best was looked for among many, asks for more.
+    const told = Math.abs(value) > QUANTILE * error ? "beyond" : "within";
+    return `${ahead} is ahead by ${size} ± ${(QUANTILE * error).toFixed(decimals)} in score (95 % interval), ${told} the noise of the two; better with probability ${chance(probability)}.`;
   };
 
   const draw = () => {
