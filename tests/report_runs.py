@@ -4,8 +4,10 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -15,7 +17,9 @@ from apfgan.config import PRESETS, Config
 from apfgan.files import append_line, hash_value, write_arrays, write_bytes, write_json, write_text
 from apfgan.labels import Classes
 from apfgan.measured import Measured
+from apfgan.picks import PickRecord, write_pick
 from apfgan.prints import Print, label_prints, make_print, write_prints
+from apfgan.ranking import protocol_of
 from apfgan.records import Estimate, Measurement
 from apfgan.runs import Run
 
@@ -188,3 +192,17 @@ def build_run(
         entry = {"time": f"2026-03-01T{time}+0000", "arguments": arguments, "versions": {"apfgan": "0.1.0"}, "commit": "0123456789abcdef"}
         append_line(run.path / "history.jsonl", json.dumps(entry))
     return run
+
+
+def pick(run: Run, name: str, **changes: Any) -> PickRecord:
+    """Let a candidate be picked under the run's protocol; what is not among the `changes` says as little as may be."""
+    last = run.ledger.read()[-1]
+    record = PickRecord(
+        candidate=name, seed=0, members=(), weights={}, saved=None, score=last.composite, expected_score=last.composite, interval=None,
+        probability_best=None, clear_winner=False, within_noise=(), best_single=name, finalists=(), fresh_seeds=(), confirmed_on=last.images,
+        guards=(), tried=4, failed=(), budget={}, planned={}, spent={}, cut=(), protocol_id=protocol_of(last), protocol=dict(last.protocol),
+        observations=last.observations, device="cpu", versions={}, commands={},
+    )  # fmt: skip
+    record = replace(record, **changes)
+    write_pick(run, record)
+    return record

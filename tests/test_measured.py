@@ -23,3 +23,11 @@ def test_paired_differences(random) -> None:
 def test_one_image_has_no_error() -> None:
     assert Measured.mean(np.array([0.5])).estimate.error is None
     assert Measured.mean(np.array([0.5, np.nan])).estimate.error is None
+
+
+def test_the_average_of_several_draws_is_measured_as_their_mean_image_by_image(random) -> None:
+    draws = random.normal(size=(3, 50))
+    average, mean = Measured.average([Measured.mean(draw) for draw in draws]), Measured.mean(draws.mean(axis=0))
+    assert average.value == pytest.approx(mean.value) and average.images == 50
+    assert average.influence == pytest.approx(mean.influence)
+    assert average.estimate.error == pytest.approx(mean.estimate.error)

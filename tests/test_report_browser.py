@@ -15,14 +15,13 @@ from PIL import Image
 from apfgan.config import PRESETS, Config, DataConfig
 from apfgan.files import append_line, hash_value, write_json, write_text
 from apfgan.labels import Classes
-from apfgan.picks import PickRecord, write_pick
 from apfgan.ranking import protocol_of
 from apfgan.records import Anchors, Estimate
 from apfgan.runs import Run
 from reports.board import read_board
 from reports.page import write_report
 from tests.browser import open_page, violations
-from tests.report_runs import EVERYTHING, NOW, PROTOCOL, build_run, landscape, measure, photograph, save_observations, save_picture
+from tests.report_runs import EVERYTHING, NOW, PROTOCOL, build_run, landscape, measure, photograph, pick, save_observations, save_picture
 
 HOSTILE = (
     "</script><script>alert(1)</script>",
@@ -454,14 +453,7 @@ def test_seeds_of_a_candidate_fold_under_their_first(show, run: Run) -> None:
 def test_the_pick_is_marked_and_never_folded_away(show, tmp_path: Path) -> None:
     run = build_run(tmp_path / "run", ["15", "15@1", "15@2", "15@3"], pictures=False)
     lowest = read_board(run).rows[-1].name
-    last = run.ledger.read()[-1]
-    record = PickRecord(
-        candidate=lowest, seed=0, members=(), weights={}, saved=None, score=last.composite, expected_score=last.composite, interval=None,
-        probability_best=None, clear_winner=False, within_noise=(), best_single="15", finalists=(), fresh_seeds=(), confirmed_on=24, guards=(),
-        tried=4, failed=(), budget={}, planned={}, spent={}, cut=(), protocol_id=protocol_of(last), protocol=dict(last.protocol),
-        observations=last.observations, device="cpu", versions={}, commands={},
-    )  # fmt: skip
-    write_pick(run, record)
+    pick(run, lowest, best_single="15")
     tab = show(write_report(run, now=NOW))
     assert shown(tab) == [read_board(run).rows[0].name, lowest]
     assert tab.locator("#board .picked").evaluate_all("chips => chips.map(chip => chip.closest('tr').dataset.candidate)") == [lowest]

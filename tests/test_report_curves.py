@@ -6,13 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from apfgan.picks import FinalistRecord, PickRecord, write_pick
-from apfgan.ranking import protocol_of
+from apfgan.picks import FinalistRecord
 from apfgan.records import Estimate
 from apfgan.runs import Run
 from reports.page import write_report
 from tests.browser import open_page, violations
-from tests.report_runs import EVERYTHING, NOW, TRAINED, build_run
+from tests.report_runs import EVERYTHING, NOW, TRAINED, build_run, pick
 
 FRESH = (1001, 1002, 1003)
 
@@ -31,29 +30,19 @@ def finalist(name: str, scores: tuple[float, ...], *, gain: Estimate | None, con
     )
 
 
-def pick(run: Run) -> None:
+def pick_a_merge(run: Run) -> None:
     """Let a merge be picked of two finalists."""
-    last = run.ledger.read()[-1]
     finalists = (
         finalist("avg_13_16", (0.41234, 0.41251, 0.41219), gain=Estimate(0.0123, 0.002), confirmed=True),
         finalist("13", (0.40012, 0.40025, 0.39987), gain=None, confirmed=None),
     )
-    write_pick(
-        run,
-        PickRecord(
-            candidate="avg_13_16", seed=0, members=(), weights={}, saved=None, score=Estimate(0.4125, 0.0021),
-            expected_score=finalists[0].expected_score, interval=(0.408, 0.417), probability_best=0.8, clear_winner=True, within_noise=(),
-            best_single="13", finalists=finalists, fresh_seeds=FRESH, confirmed_on=24, guards=(), tried=len(EVERYTHING), failed=(), budget={},
-            planned={}, spent={}, cut=(), protocol_id=protocol_of(last), protocol=dict(last.protocol), observations=last.observations, device="cpu",
-            versions={}, commands={},
-        ),
-    )  # fmt: skip
+    pick(run, "avg_13_16", expected_score=finalists[0].expected_score, clear_winner=True, best_single="13", finalists=finalists, fresh_seeds=FRESH)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     built = build_run(tmp_path_factory.mktemp("runs") / "demo", [*EVERYTHING, "14@3", "14@8"])
-    pick(built)
+    pick_a_merge(built)
     write_report(built, now=NOW)
     return built
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,15 +11,14 @@ from apfgan.candidates import Candidate
 from apfgan.config import PRESETS
 from apfgan.files import hash_value, write_bytes
 from apfgan.guards import Guard
-from apfgan.picks import FinalistRecord, MemberRecord, PickRecord, Verification, write_pick
-from apfgan.ranking import protocol_of
+from apfgan.picks import FinalistRecord, MemberRecord, PickRecord, Verification
 from apfgan.records import Estimate
 from apfgan.runs import Run
 from reports.board import read_board
 from reports.page import write_report
 from reports.verdict import Verdict, chips_of, verdict_of
 from tests.browser import open_page
-from tests.report_runs import NOW, PROTOCOL, measure
+from tests.report_runs import NOW, PROTOCOL, measure, pick
 
 GUARDS = (
     Guard("goodhart", "no", "none of the checks became worse"),
@@ -46,19 +46,15 @@ def finalist(name: str, *, gain: Estimate | None = None, confirmed: bool | None 
     )  # fmt: skip
 
 
-def pick(run: Run, name: str, **changes: object) -> PickRecord:
-    """Let a candidate be picked under the run's protocol."""
-    last = run.ledger.read()[-1]
-    record = PickRecord(
-        candidate=name, seed=0, members=(MemberRecord(name="5", share=0.5, sha256="a" * 64), MemberRecord(name="6", share=0.5, sha256="b" * 64)),
-        weights={}, saved="c" * 64, score=Estimate(0.6, 0.002), expected_score=Estimate(0.61, 0.002), interval=(0.606, 0.614), probability_best=0.7,
-        clear_winner=True, within_noise=(), best_single="6", finalists=(finalist(name), finalist("6")), fresh_seeds=(1001, 1002), confirmed_on=24,
-        guards=GUARDS, tried=9, failed=(), budget={}, planned={}, spent={}, cut=(), protocol_id=protocol_of(last), protocol=dict(last.protocol),
-        observations=last.observations, device="cpu", versions={}, commands={"submit": "apfgan submit --pick it", "merge": "apfgan merge it"},
-    )  # fmt: skip
-    record = replace(record, **changes)  # type: ignore[arg-type]
-    write_pick(run, record)
-    return record
+def confirm(run: Run, name: str, **changes: Any) -> PickRecord:
+    """Let a merge of 5 and 6 be picked as a clear winner, but for the `changes`."""
+    told: dict[str, Any] = {
+        "members": (MemberRecord(name="5", share=0.5, sha256="a" * 64), MemberRecord(name="6", share=0.5, sha256="b" * 64)),
+        "saved": "c" * 64, "expected_score": Estimate(0.61, 0.002), "interval": (0.606, 0.614), "probability_best": 0.7, "clear_winner": True,
+        "best_single": "6", "finalists": (finalist(name), finalist("6")), "fresh_seeds": (1001, 1002), "guards": GUARDS, "tried": 9,
+        "commands": {"submit": "apfgan submit --pick it", "merge": "apfgan merge it"},
+    }  # fmt: skip
+    return pick(run, name, **(told | changes))
 
 
 def verdict(run: Run) -> Verdict:
@@ -125,7 +121,7 @@ def test_what_is_not_measured_yet_is_told(tmp_path: Path) -> None:
 def test_the_pick_is_told_with_what_it_is_worth(tmp_path: Path) -> None:
     run = make_run(tmp_path, {"avg_5_6": 0.6, "5": 0.55, "6": 0.5})
     gain = finalist("avg_5_6", gain=Estimate(0.05, 0.002), confirmed=True)
-    record = pick(run, "avg_5_6", finalists=(gain, finalist("6")), verification=Verification(True, 24))
+    record = confirm(run, "avg_5_6", finalists=(gain, finalist("6")), verification=Verification(True, 24))
     found = verdict(run)
     assert found.expected == record.expected_score and "fresh seeds, on 24 label maps" in found.expected_told
     assert found.standing == "clear" and found.preferred == ""
@@ -140,23 +136,23 @@ def test_the_pick_is_told_with_what_it_is_worth(tmp_path: Path) -> None:
 def test_what_speaks_against_a_pick_is_told(tmp_path: Path) -> None:
     run = make_run(tmp_path, {"avg_5_6": 0.6, "5": 0.55, "6": 0.5})
     gain = finalist("avg_5_6", gain=Estimate(0.01, 0.009), confirmed=False)
-    pick(run, "avg_5_6", finalists=(gain, finalist("6")), clear_winner=False, within_noise=("6", "5"), failed=("avg_4_5",))
+    confirm(run, "avg_5_6", finalists=(gain, finalist("6")), clear_winner=False, within_noise=("6", "5"), failed=("avg_4_5",))
     found = verdict(run)
     assert found.eyebrow == "no clear winner: these three are within noise" and found.contenders == ("6", "5")
     assert says(found.doubts, "does not tell it from 6, 5.") and says(found.doubts, "gain over 6", "not confirmed: +0.0100")
     assert says(found.doubts, "no fresh process") and says(found.doubts, "Not measured", "avg_4_5")
-    pick(run, "avg_5_6", verification=Verification(False, problem="the images differ"))
+    confirm(run, "avg_5_6", verification=Verification(False, problem="the images differ"))
     assert says(verdict(run).doubts, "could not be verified: the images differ")
 
 
 def test_why_a_pick_is_not_the_highest_number(tmp_path: Path) -> None:
     run = make_run(tmp_path, {"0.4*5+0.6*6@1001": 0.65, "avg_5_6": 0.6, "5": 0.55, "6": 0.5})
-    pick(run, "avg_5_6", finalists=(finalist("0.4*5+0.6*6"), finalist("avg_5_6")))
+    confirm(run, "avg_5_6", finalists=(finalist("0.4*5+0.6*6"), finalist("avg_5_6")))
     assert verdict(run).preferred == (
         "The highest number measured is 0.6500, of 0.4*5+0.6*6 with seed 1001. But single draws are partly luck. By the mean of 2 fresh seeds "
         "0.4*5+0.6*6 leads by no more than one standard error, and of what lies so close the pick is the simplest."
     )
-    pick(run, "avg_5_6")
+    confirm(run, "avg_5_6")
     assert verdict(run).preferred.endswith("But single draws are partly luck: the pick is the best by the mean of 2 fresh seeds.")
 
 
@@ -173,7 +169,7 @@ def test_why_a_pick_is_not_the_highest_number(tmp_path: Path) -> None:
 )
 def test_only_a_pick_of_these_numbers_counts(tmp_path: Path, damage: str | None, told: str) -> None:
     run = make_run(tmp_path, {"7": 0.9, "avg_5_6": 0.6, "6": 0.5})
-    pick(run, "avg_7_8" if damage == "candidate" else "avg_5_6", **({"protocol_id": "another"} if damage == "protocol" else {}))
+    confirm(run, "avg_7_8" if damage == "candidate" else "avg_5_6", **({"protocol_id": "another"} if damage == "protocol" else {}))
     text = run.pick_path.read_text()
     run.pick_path.write_text(
         text[:-5] if damage == "cut off" else text.replace("0.61", "0.71") if damage == "a number" else f"[{text}]" if damage == "a list" else text
@@ -185,7 +181,7 @@ def test_only_a_pick_of_these_numbers_counts(tmp_path: Path, damage: str | None,
 
 def test_page_and_summary_tell_the_pick(tmp_path: Path) -> None:
     run = make_run(tmp_path, {"7": 0.9, "avg_5_6": 0.6, "6": 0.5})
-    pick(run, "avg_5_6")
+    confirm(run, "avg_5_6")
     html = write_report(run, now=NOW).read_text()
     summary = json.loads((run.report / "report.json").read_text())
     assert summary["choice"] == summary["pick"]["candidate"] == "avg_5_6" and summary["best"] == "7"
@@ -212,7 +208,7 @@ def test_guards_without_a_pick_follow_from_the_numbers(tmp_path: Path) -> None:
 
 def test_the_verdict_is_one_page_of_its_own_in_print(tmp_path: Path, browser) -> None:
     run = make_run(tmp_path, {"0.4*5+0.6*6@1001": 0.65, "avg_5_6": 0.6, "5": 0.55, "6": 0.5})
-    pick(run, "avg_5_6", finalists=(finalist("0.4*5+0.6*6"), finalist("avg_5_6")), verification=Verification(True, 24))
+    confirm(run, "avg_5_6", finalists=(finalist("0.4*5+0.6*6"), finalist("avg_5_6")), verification=Verification(True, 24))
     # A4 with margins of 1 cm at 96 pixels an inch.
     tab, _, complaints = open_page(browser, write_report(run, now=NOW), viewport={"width": 718, "height": 1046})
     tab.emulate_media(media="print")
