@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -140,6 +141,12 @@ class Run:
         """Id of the protocol that the last `score` used, whose numbers are the ones to show; None where none is remembered."""
         protocol = self._remembered("protocol")
         return protocol if isinstance(protocol, str) else None
+
+    @property
+    def asked(self) -> Mapping[str, Any]:
+        """What the last `score` was asked for, by the fields of its evaluation; empty where that is not known."""
+        asked = self._remembered("asked")
+        return asked if isinstance(asked, dict) else {}
 
     @property
     def sweep(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from apfgan.prints import Print
 from apfgan.runs import Run
 from reports.board import Board, Row
 from reports.budget import AIM, IMAGES, NO_WISH, WARN, Form, Plan, Wish, bytes_in_page, plan_pictures
+from reports.formats import listed
 from reports.observations import Observations
 from reports.panel import Seen, Shown, by_stratum, choose_label_maps, explain
 from reports.picture_files import read_drawings, read_label_maps, read_larger
@@ -245,18 +246,16 @@ def _gaps(drawn: Mapping[str, Mapping[str, Print]], given: Mapping[str, Print], 
     blank = {name: gone for name, prints in drawn.items() if (gone := sum(prints.get(stem, _NONE).image is None for stem in stems))}
     told = []
     if blank:
-        told.append(f"{sum(blank.values())} pictures are missing or damaged and stay blank: of {_list(list(blank))}.")
+        told.append(f"{sum(blank.values())} pictures are missing or damaged and stay blank: of {listed(list(blank), most=_NAMED)}.")
     unpainted = [stem for stem in stems if given.get(stem, _NONE).found is None]
     if unpainted:
-        told.append(f"Missing or damaged is the label map of {_list(unpainted)}.")
+        told.append(f"Missing or damaged is the label map of {listed(unpainted, most=_NAMED)}.")
     unseen = [name for name, prints in drawn.items() if any(each.image and not each.found for each in prints.values())]
     if unseen:
-        told.append(f"What the mask judge found was not kept with the pictures of {_list(unseen)}, so wrong pixels cannot be marked there.")
+        told.append(
+            f"What the mask judge found was not kept with the pictures of {listed(unseen, most=_NAMED)}, so wrong pixels cannot be marked there."
+        )
     return told
-
-
-def _list(names: Sequence[str]) -> str:
-    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
 def _megabytes(count: int) -> str:

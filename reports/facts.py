@@ -109,12 +109,8 @@ def _with_margin(estimate: Estimate, name: str, shown: Format) -> str:
 
 def _sources(run: Run) -> list[Fact]:
     """Where the last `score` looked."""
-    try:
-        asked = json.loads(run.evaluation_path.read_bytes())["asked"]
-        named = {"data set": asked.get("data"), "label maps from": asked.get("labels"), "photos from": asked.get("real")}
-        limit = asked.get("limit")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return []
+    named = {"data set": run.asked.get("data"), "label maps from": run.asked.get("labels"), "photos from": run.asked.get("real")}
+    limit = run.asked.get("limit")
     # Reports are sent to others: the last folders say which data that is, the rest where somebody works.
     facts = [Fact(term=term, text=Path(*Path(path).parts[-2:]).as_posix()) for term, path in named.items() if isinstance(path, str)]
     return facts + ([Fact(term="limited to", text=f"{limit} label maps: a quick look")] if isinstance(limit, int) else [])

@@ -14,7 +14,7 @@ from apfgan.failures import Failures, SuspectedCopy, Twins, picture_path, read_f
 from apfgan.runs import Run
 from reports.board import Board, Row
 from reports.exhibition import Picture
-from reports.formats import Format
+from reports.formats import Format, counted, percent
 from reports.observations import Observations
 from reports.picture_files import read_drawings, read_label_maps
 from reports.picture_store import PictureStore
@@ -142,8 +142,8 @@ def _drops(board: Board, observed: Mapping[str, Observations], hanger: _Hanger) 
             if name == "score"
             else "The images' shares in the score are not known, so this goes by mask accuracy."
         ),
-        told=f"By {of_what}, {a.name} is behind {b.name} on {behind} of {_count(len(stems), 'label map')}"
-        + (f"; the {_count(len(shown), 'largest drop')} are shown." if len(shown) > 1 else "."),
+        told=f"By {of_what}, {a.name} is behind {b.name} on {behind} of {counted(len(stems), 'label map')}"
+        + (f"; the {counted(len(shown), 'largest drop')} are shown." if len(shown) > 1 else "."),
         findings=tuple(
             Finding(
                 title=stem,
@@ -176,7 +176,7 @@ def _flat(known: Mapping[str, Failures], rows: Mapping[str, Row], hanger: _Hange
             Finding(
                 title=each.stem,
                 frames=(_frame(drawn.get(each.stem), name, each.stem, board),),
-                text=f"Its grey values vary {_percent(each.contrast)} as much as those of a typical photo.",
+                text=f"Its grey values vary {percent(each.contrast, 0)} as much as those of a typical photo.",
             )
             for each in shown
         ]
@@ -248,13 +248,13 @@ def _control_text(known: Mapping[str, Failures]) -> list[str]:
     control = next((found.control for found in known.values() if found.control), None)
     if control is None:
         return []
-    return [f"Put to the same test, {control.copies or 'none'} of {_count(control.photos, 'photo')} would be called a copy of another."]
+    return [f"Put to the same test, {control.copies or 'none'} of {counted(control.photos, 'photo')} would be called a copy of another."]
 
 
 def _replaced(known: Mapping[str, Failures]) -> list[str]:
     """Photos among the images that are there by design."""
     return [
-        f"In {_count(found.replaced, 'image')} of {name} a training photo stands in for a drawing, as its name says (~photos): by design, and no "
+        f"In {counted(found.replaced, 'image')} of {name} a training photo stands in for a drawing, as its name says (~photos): by design, and no "
         "suspicion."
         for name, found in known.items()
         if found.replaced
@@ -264,7 +264,7 @@ def _replaced(known: Mapping[str, Failures]) -> list[str]:
 def _twins_text(each: Twins) -> str:
     return (
         f"Their features lie {each.distance:.2f} of the typical distance of two photos apart, and their small pictures correlate by "
-        f"{each.likeness:.2f}. Their label maps agree in {_percent(each.agreement)} of the pixels."
+        f"{each.likeness:.2f}. Their label maps agree in {percent(each.agreement, 0)} of the pixels."
     )
 
 
@@ -286,13 +286,13 @@ def _unknown(board: Board, rows: Mapping[str, Row], known: Mapping[str, Failures
         )
     others = len({row.unseeded for row in board.rows}) - len({row.unseeded for row in rows.values()})
     if known and others > 0:
-        told.append(f"The images of {_count(others, 'other candidate')} were not looked at.")
+        told.append(f"The images of {counted(others, 'other candidate')} were not looked at.")
     return tuple(told)
 
 
 def _told(counts: Mapping[str, int], known: Mapping[str, Failures], noun: str = "") -> str:
     """`None found among 1000 images of 299, 2 among 1000 images of avg_273_299.`"""
-    parts = [f"{_number(count, noun)} among {_count(known[name].images, 'image')} of {name}" for name, count in counts.items()]
+    parts = [f"{_number(count, noun)} among {counted(known[name].images, 'image')} of {name}" for name, count in counts.items()]
     if not parts:
         return "Not looked for."
     shown = any(count > MOST for count in counts.values())
@@ -300,7 +300,7 @@ def _told(counts: Mapping[str, int], known: Mapping[str, Failures], noun: str = 
 
 
 def _number(count: int, noun: str) -> str:
-    return "none" if count == 0 else _count(count, noun) if noun else str(count)
+    return "none" if count == 0 else counted(count, noun) if noun else str(count)
 
 
 def _frame(picture: Picture | None, name: str, stem: str, board: Board) -> Frame:
@@ -318,11 +318,3 @@ def _read_picture(hanger: _Hanger, each: SuspectedCopy) -> Picture | None:
 def _share(value: float) -> str:
     """As the pictures above say it."""
     return "–" if np.isnan(value) else f"{value:.3f}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""Numbers as the page shows them."""
+"""Numbers and lists as the page words them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -39,6 +39,21 @@ class Format:
 def resolving(value: float, spread: float | None) -> str:
     """A value with as many decimals as keep two digits of how it scatters."""
     return f"{value:.{_decimals([Estimate(value, spread)])}f}".replace("-", "−")
+
+
+def percent(share: float | None, decimals: int = 1) -> str:
+    """A share as a percentage, or a dash for one that is unknown."""
+    return "–" if share is None or math.isnan(share) else f"{100 * share:.{decimals}f} %"
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 image`, `2 images`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def listed(names: Sequence[str], *, most: int) -> str:
+    """`a, b and 3 more`, where there are more than `most`."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _decimals(estimates: Sequence[Estimate]) -> int:

@@ -1,6 +1,5 @@
 """What the head of the page says of the run: how much of it is measured, and on what."""
 
-import json
 from dataclasses import dataclass
 
 from apfgan.runs import Run
@@ -22,10 +21,7 @@ class Header:
 
 def read_limit(run: Run) -> int | None:
     """How many label maps the last `score` was limited to; None where it was not, or where that is not known."""
-    try:
-        limit = json.loads(run.evaluation_path.read_bytes())["asked"]["limit"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    limit = run.asked.get("limit")
     return limit if isinstance(limit, int) else None
 
 

@@ -2,7 +2,6 @@
 is, and what may be compared with what.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from apfgan.composite import Formula, contributions, scores_of
@@ -11,6 +10,7 @@ from apfgan.ranking import is_distance, parts_of, protocol_of
 from apfgan.records import DISTANCE_CLIP
 from reports.board import Board, Row, metric_title
 from reports.decision import formula_of
+from reports.formats import listed
 
 _FRECHET = "|μ − μᵣ|² + tr(S + Sᵣ − 2 (S Sᵣ)^½)"
 _HEUSEL = "Heusel et al. 2017, eq. 6; Dowson & Landau 1982"
@@ -175,9 +175,5 @@ def _incomparable(board: Board, distance: str) -> tuple[str, ...]:
     told.append(f"A {distance} of {number}, of other photos, or by another tool's resizing.")
     told.append("A score on which a seed or a merge was chosen, with one that nothing was chosen by: the first owes something to luck.")
     if board.excluded:
-        told.append(f"{_listed([group.protocol_id for group in board.excluded])}: other protocols in this run's ledger.")
+        told.append(f"{listed([group.protocol_id for group in board.excluded], most=6)}: other protocols in this run's ledger.")
     return tuple(told)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")

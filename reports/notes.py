@@ -3,6 +3,7 @@
 from apfgan.guards import Guard, guards_of_numbers
 from apfgan.ranking import clipping_note, is_distance, variant_notes
 from reports.board import Board, metric_title
+from reports.formats import counted
 
 
 def board_notes(board: Board) -> tuple[str, ...]:
@@ -11,25 +12,25 @@ def board_notes(board: Board) -> tuple[str, ...]:
     for group in board.excluded:
         fields = ", ".join(group.differing[:6]) + (" ..." if len(group.differing) > 6 else "")
         notes.append(
-            f"{group.count} measurement{_s(group.count)} under another protocol ({group.protocol_id}) {'are' if group.count > 1 else 'is'} left out "
+            f"{counted(group.count, 'measurement')} under another protocol ({group.protocol_id}) {'are' if group.count > 1 else 'is'} left out "
             f"of the ranking: {fields} differ{'s' if len(group.differing) == 1 else ''}, so the numbers cannot be compared. scores.csv has them."
         )
     if board.partial:
         notes.append(
-            f"{board.partial} measurement{_s(board.partial)} of a part of the label maps, by which a race or a search dropped candidates, "
+            f"{counted(board.partial, 'measurement')} of a part of the label maps, by which a race or a search dropped candidates, "
             f"{'are' if board.partial > 1 else 'is'} left out of the ranking. scores.csv has them."
         )
     repeated = len(board.measurements) - len(board.rows) - board.partial - sum(group.count for group in board.excluded)
     if repeated:
         notes.append(
-            f"{repeated} earlier measurement{_s(repeated)} of the same candidates {'were' if repeated > 1 else 'was'} replaced by a later one."
+            f"{counted(repeated, 'earlier measurement')} of the same candidates {'were' if repeated > 1 else 'was'} replaced by a later one."
         )
     notes += [f"{note}." for note in variant_notes(row.name for row in board.rows)]
     if clipping := clipping_note([row.measurement.metrics for row in board.rows]):
         notes.append(f"{clipping[0].upper()}{clipping[1:]}.")
     missing = [row.name for row in board.rows if row.score.error is None]
     if missing:
-        notes.append(f"The score of {len(missing)} candidate{_s(len(missing))} has no known error, so no difference to it can be called clear.")
+        notes.append(f"The score of {counted(len(missing), 'candidate')} has no known error, so no difference to it can be called clear.")
     return tuple(notes)
 
 
@@ -53,7 +54,3 @@ def guard_sentence(guard: Guard) -> str:
     first, _, rest = guard.sentence.partition(" ")
     begun = metric_title(first) if is_distance(first) else f"{first[:1].upper()}{first[1:]}"
     return f"{begun} {rest}." if rest else ""
-
-
-def _s(count: int) -> str:
-    return "" if count == 1 else "s"

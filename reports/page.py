@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-import math
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,7 +38,7 @@ from reports.failures import FailureReport, read_failure_report
 from reports.figures.curves import loss_curves
 from reports.figures.gallery import Gallery, draw_figures, write_figures
 from reports.files import Command, File, describe_files, read_history, run_files
-from reports.formats import Format, resolving
+from reports.formats import Format, percent, resolving
 from reports.header import header, read_limit
 from reports.leaderboard import leaderboard
 from reports.method import method_of
@@ -197,7 +196,7 @@ def _render(content: Content, *, files: tuple[Sequence[File], Sequence[File]], m
         signed=shown.signed,
         margin=shown.margin,
         resolving=resolving,
-        percent=_percent,
+        percent=percent,
         points=points,
         signed_points=signed_points,
         bytes=_size,
@@ -307,10 +306,6 @@ def _summary(content: Content, moment: str) -> dict[str, Any]:
         limit=content.limit,
         moment=moment,
     )
-
-
-def _percent(share: float | None, decimals: int = 1) -> str:
-    return "–" if share is None or math.isnan(share) else f"{100 * share:.{decimals}f} %"
 
 
 def _size(count: int) -> str:

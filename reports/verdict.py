@@ -11,7 +11,7 @@ from apfgan.guards import Answer, Guard
 from apfgan.picks import PickRecord
 from apfgan.records import Estimate
 from reports.board import UNTRAINED, Board, Comparison, Row, SeedGroup
-from reports.formats import Format
+from reports.formats import Format, counted, listed
 from reports.notes import guard_sentence, guards_of
 from reports.terminal import chance_text
 
@@ -167,16 +167,16 @@ def _preferred(board: Board, choice: Row, shown: Format) -> str:
     told = f"The highest number measured is {shown.number(highest.score.value)}, of {highest.unseeded}{seed}."
     leader = pick.finalists[0] if pick.finalists else None
     if leader is None or leader.candidate == pick.candidate:
-        return f"{told} But single draws are partly luck: the pick is the best by the mean of {_count(len(pick.fresh_seeds), 'fresh seed')}."
+        return f"{told} But single draws are partly luck: the pick is the best by the mean of {counted(len(pick.fresh_seeds), 'fresh seed')}."
     return (
-        f"{told} But single draws are partly luck. By the mean of {_count(len(pick.fresh_seeds), 'fresh seed')} {leader.candidate} leads by no more "
+        f"{told} But single draws are partly luck. By the mean of {counted(len(pick.fresh_seeds), 'fresh seed')} {leader.candidate} leads by no more "
         "than one standard error, and of what lies so close the pick is the simplest."
     )
 
 
 def _expectation(board: Board, choice: Row) -> tuple[Estimate | None, str]:
     if board.pick is not None:
-        return board.pick.expected_score, f"with fresh seeds, on {_count(board.pick.confirmed_on, 'label map')}: nothing was chosen by it"
+        return board.pick.expected_score, f"with fresh seeds, on {counted(board.pick.confirmed_on, 'label map')}: nothing was chosen by it"
     if board.outlook is None or board.outlook.expected is None or choice is not board.best or len(board.rows) == 1:
         return None, ""
     expected, group = board.outlook.expected, _chosen_from(board, choice)
@@ -193,7 +193,7 @@ def _chosen_from(board: Board, choice: Row) -> SeedGroup | None:
 def _reasons_of_numbers(board: Board, standing: Standing, versus: Sequence[tuple[str, Comparison]], shown: Format) -> list[str]:
     reasons = []
     if board.pick is None and len(board.rows) > 1:
-        reasons.append(f"It has the highest score of {_count(len(board.rows), 'measurement')}.")
+        reasons.append(f"It has the highest score of {counted(len(board.rows), 'measurement')}.")
     if standing == "clear" and board.pick is None:
         reasons.append("Every other candidate lies clearly behind.")
     for role, comparison in versus:
@@ -207,17 +207,17 @@ def _doubts_of_numbers(board: Board, choice: Row, standing: Standing, contenders
     if standing == "only":
         doubts.append("There is nothing to compare it with: score more checkpoints, then make this report again.")
     if contenders:
-        doubts.append(f"The noise of these images does not tell it from {_listed(contenders)}.")
+        doubts.append(f"The noise of these images does not tell it from {listed(contenders, most=MOST_NAMES)}.")
     if board.pick_problem:
         doubts.append(board.pick_problem)
     unknown = sum(row.score.error is None for row in board.rows)
     if unknown and standing != "only":
         doubts.append(
-            f"{_count(unknown, 'score')} of {len(board.rows)} {'has' if unknown == 1 else 'have'} no known error: how sure this is cannot be said."
+            f"{counted(unknown, 'score')} of {len(board.rows)} {'has' if unknown == 1 else 'have'} no known error: how sure this is cannot be said."
         )
     if board.pick is None and board.outlook is not None and board.outlook.expected is not None and choice is board.best and len(board.rows) > 1:
         luck = choice.score.value - board.outlook.expected.value
-        doubts.append(f"As the best of {_count(board.outlook.tried, 'candidate')} tried it owes {shown.number(luck)} to luck, on average.")
+        doubts.append(f"As the best of {counted(board.outlook.tried, 'candidate')} tried it owes {shown.number(luck)} to luck, on average.")
     if (group := _chosen_from(board, choice)) is not None:
         doubts.append(
             f"Its seed was chosen on these very images: {shown.number(group.gain)} above the mean of its {len(group.rows)} seeds, where luck alone "
@@ -226,23 +226,23 @@ def _doubts_of_numbers(board: Board, choice: Row, standing: Standing, contenders
     looked_at = {each.candidate for each in board.measurements}
     waiting = [name for name in board.sweep if name != UNTRAINED and name not in looked_at]
     if not board.swept:
-        doubts.append(f"The sweep is not at its end: {board.measured} of {_count(len(board.sweep), 'candidate')} measured on all label maps so far.")
+        doubts.append(f"The sweep is not at its end: {board.measured} of {counted(len(board.sweep), 'candidate')} measured on all label maps so far.")
     elif waiting:
-        doubts.append(f"{_count(len(waiting), 'candidate')} {'is' if len(waiting) == 1 else 'are'} not measured yet.")
+        doubts.append(f"{counted(len(waiting), 'candidate')} {'is' if len(waiting) == 1 else 'are'} not measured yet.")
     return doubts
 
 
 def _reasons_of_pick(pick: PickRecord, shown: Format) -> list[str]:
-    reasons = [f"It was picked from {_count(pick.tried, 'candidate')} and confirmed with {_count(len(pick.fresh_seeds), 'fresh seed')}."]
+    reasons = [f"It was picked from {counted(pick.tried, 'candidate')} and confirmed with {counted(len(pick.fresh_seeds), 'fresh seed')}."]
     if pick.probability_best is not None and len(pick.finalists) > 1:
         chance = chance_text(pick.probability_best)
-        reasons.append(f"Probability of being truly the best of {_count(len(pick.finalists), 'finalist')}: {chance}.")
+        reasons.append(f"Probability of being truly the best of {counted(len(pick.finalists), 'finalist')}: {chance}.")
     finalist = next((each for each in pick.finalists if each.candidate == pick.candidate), None)
     if finalist is not None and finalist.gain is not None and finalist.gain_confirmed:
         size = f"{shown.signed(finalist.gain.value)} {shown.margin(finalist.gain.error)}".strip()
         reasons.append(f"Its gain over {pick.best_single}, the best single checkpoint, is confirmed with fresh seeds: {size}.")
     if pick.verification is not None and pick.verification.verified:
-        reasons.append(f"Verified: a fresh process drew and judged {_count(pick.verification.images, 'image')} again and found the same.")
+        reasons.append(f"Verified: a fresh process drew and judged {counted(pick.verification.images, 'image')} again and found the same.")
     return reasons
 
 
@@ -257,7 +257,7 @@ def _doubts_of_pick(pick: PickRecord, shown: Format) -> list[str]:
     elif not pick.verification.verified:
         doubts.append(f"It could not be verified: {pick.verification.problem}")
     if pick.failed:
-        doubts.append(f"Not measured, for something failed: {_listed(pick.failed)}.")
+        doubts.append(f"Not measured, for something failed: {listed(pick.failed, most=MOST_NAMES)}.")
     return doubts
 
 
@@ -272,12 +272,3 @@ def _commands(board: Board, choice: Row) -> tuple[tuple[str, str], ...]:
 def _files(pick: PickRecord) -> tuple[tuple[str, str], ...]:
     saved = ((pick.candidate, pick.saved),) if pick.saved else ()
     return (*saved, *((f"{member.share:.4g} × {member.name}" if len(pick.members) > 1 else member.name, member.sha256) for member in pick.members))
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - MOST_NAMES
-    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
