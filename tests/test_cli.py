@@ -24,29 +24,11 @@ from apfgan.labels import LANDSCAPE_CLASSES
 from apfgan.landscapes import make_landscapes
 from apfgan.runs import Run
 from metrics.inception import Inception
+from tests.pico import pico
 
 ROOT = Path(__file__).parents[1]
 
-PICO = """
-[data]
-width = 64
-height = 48
-load_width = 72
-[model]
-width = 4
-hidden = 4
-upsamplings = 2
-levels = 2
-init_gain = 1.0
-[train]
-progressive_perceptual = "none"
-perceptual = "none"
-progressive_epochs = 2
-epochs = 4
-progressive_batch = 4
-batch = 4
-save_progressive_every = 1
-"""
+PICO = pico(model={"init_gain": 1.0}, train={"progressive_epochs": 2, "epochs": 4, "save_progressive_every": 1})
 
 Call = Callable[..., tuple[int, str, str]]
 

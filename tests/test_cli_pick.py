@@ -18,27 +18,9 @@ from apfgan.files import hash_file, hash_value
 from apfgan.landscapes import make_landscapes
 from apfgan.picks import Verification, read_pick
 from apfgan.runs import Run
+from tests.pico import pico
 
-PICO = """
-[data]
-width = 64
-height = 48
-load_width = 72
-[model]
-width = 4
-hidden = 4
-upsamplings = 2
-levels = 2
-init_gain = 1.0
-[train]
-progressive_perceptual = "none"
-perceptual = "none"
-progressive_epochs = 1
-epochs = 3
-progressive_batch = 4
-batch = 4
-save_progressive_every = 1
-"""
+PICO = pico(model={"init_gain": 1.0}, train={"progressive_epochs": 1, "epochs": 3, "save_progressive_every": 1})
 
 Call = Callable[..., tuple[int, str, str]]
 SMALL = ("--no-merges", "--seeds", "1")

@@ -12,27 +12,9 @@ import selection.evaluation
 from apfgan.candidates import Candidate
 from apfgan.landscapes import make_landscapes
 from apfgan.runs import Run
+from tests.pico import pico
 
-PICO = """
-[data]
-width = 64
-height = 48
-load_width = 72
-[model]
-width = 4
-hidden = 4
-upsamplings = 2
-levels = 2
-init_gain = 1.0
-[train]
-progressive_perceptual = "none"
-perceptual = "none"
-progressive_epochs = 1
-epochs = 5
-progressive_batch = 4
-batch = 4
-ema = [0.05, 0.1]
-"""
+PICO = pico(model={"init_gain": 1.0}, train={"progressive_epochs": 1, "epochs": 5, "ema": [0.05, 0.1]})
 
 Call = Callable[..., tuple[int, str, str]]
 

@@ -17,29 +17,11 @@ from apfgan.landscapes import make_landscapes
 from apfgan.runs import Run
 from apfgan.training_log import read_log
 from apfgan.training_state import state_path
+from tests.pico import pico
 
 ROOT = Path(__file__).parents[1]
 
-SETTINGS = """
-[data]
-width = 64
-height = 48
-load_width = 72
-[model]
-width = 4
-hidden = 4
-upsamplings = 2
-levels = 2
-[train]
-progressive_perceptual = "none"
-perceptual = "none"
-progressive_epochs = 4
-epochs = 8
-progressive_batch = 4
-batch = 2
-save_progressive_every = 1
-ema = [0.1]
-"""
+SETTINGS = pico(model={}, train={"progressive_epochs": 4, "epochs": 8, "batch": 2, "save_progressive_every": 1, "ema": [0.1]})
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from typing import IO
 import pytest
 
 from apfgan.landscapes import make_landscapes
+from tests.pico import pico
 
 ROOT = Path(__file__).parents[1]
 
@@ -39,26 +40,7 @@ for line in sys.stdin:
     print(os.waitpid(process, 0)[1], flush=True)
 """
 
-PICO = """
-[data]
-width = 64
-height = 48
-load_width = 72
-[model]
-width = 4
-hidden = 4
-upsamplings = 2
-levels = 2
-init_gain = 1.0
-seg_noise_init = "xavier"
-[train]
-progressive_perceptual = "none"
-perceptual = "none"
-progressive_epochs = 1
-epochs = 6
-progressive_batch = 4
-batch = 4
-"""
+PICO = pico(model={"init_gain": 1.0, "seg_noise_init": "xavier"}, train={"progressive_epochs": 1, "epochs": 6})
 
 
 @dataclass
