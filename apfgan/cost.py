@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from apfgan.backend import Tensor, freeze, from_numpy, one_hot, place, set_training
-from apfgan.backend.pytorch_costs import SHAPES_ONLY, Work, counted_work, parameter_sizes, state_sizes
+from apfgan.backend import SHAPES_ONLY, Tensor, Work, counted_work, freeze, from_numpy, one_hot, parameter_sizes, place, set_training, state_sizes
 from apfgan.config import Config, PerceptualNetwork
 from apfgan.networks.discriminator import Discriminators
 from apfgan.networks.generator import Painter

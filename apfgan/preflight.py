@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from apfgan.backend.pytorch_costs import memory_peak, memory_size, named_memory_errors, release_memory
+from apfgan.backend import memory_peak, memory_size, named_memory_errors, release_memory
 from apfgan.config import Config
 from apfgan.cost import Costs
 from apfgan.data import Batch

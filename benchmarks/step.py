@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from apfgan.backend.pytorch_costs import memory_peak
+from apfgan.backend import memory_peak
 from apfgan.config import PRESETS, Config, build_config, parse_settings
 from apfgan.cost import Costs
 from apfgan.files import write_text

@@ -10,8 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import apfgan.players
-from apfgan.backend import Conv2d, Tensor, freeze, from_numpy, no_gradients, one_hot, set_training, state_arrays
-from apfgan.backend.pytorch_costs import counted_work, named_memory_errors
+from apfgan.backend import Conv2d, Tensor, counted_work, freeze, from_numpy, named_memory_errors, no_gradients, one_hot, set_training, state_arrays
 from apfgan.checkpoints import save_checkpoint
 from apfgan.config import PRESETS, Config, DataConfig, ModelConfig, TrainConfig
 from apfgan.cost import Costs, perceptual_cost

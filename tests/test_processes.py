@@ -43,7 +43,7 @@ from apfgan.backend import (
     unshared,
     wait,
 )
-from apfgan.backend.pytorch import BatchNorm, PretrainedNorm
+from apfgan.backend.pytorch.words import BatchNorm, PretrainedNorm
 from apfgan.config import Config, DataConfig, ModelConfig
 from apfgan.errors import EnvironmentProblem, UsageError
 from apfgan.files import write_bytes

@@ -1,117 +1,15 @@
-"""The words in which networks, losses, augmentation and training are written; an engine stands behind them.
+"""The words in which networks, losses, augmentation and training are written; the engine of this process stands behind them.
 
-Two rules keep a second engine possible. A word has no default that could differ between engines: sizes, strides, slopes and
-resize rules are always named (PyTorch's `interpolate` means nearest, Jittor's means bilinear; so there is no `interpolate`).
-And a word means one thing, stated where it is defined. Arithmetic, slicing and `.shape` of tensors are common to all engines.
+Two rules make two engines possible. A word has no default that could differ between them: sizes, strides, slopes and resize rules are always
+named (PyTorch's `interpolate` means nearest, Jittor's means bilinear; so there is no `interpolate`). And a word means one thing, stated where
+PyTorch's is defined and tested in both. Arithmetic, slicing and `.shape` of tensors are common to all engines.
 """
 
-from apfgan.backend.processes import ALONE, Distributed, World, anywhere, averages, distribute, join, synchronise, unshared, wait
-from apfgan.backend.pytorch import (
-    BatchNorm,
-    Conv2d,
-    Module,
-    ModuleList,
-    Optimizer,
-    PretrainedNorm,
-    Tensor,
-    absolute,
-    adam,
-    add_gradient,
-    alike,
-    autocast,
-    compile_anew,
-    concatenate,
-    copy_arrays,
-    detach,
-    duplicate,
-    exact_drawing,
-    freeze,
-    fresh_statistics,
-    from_numpy,
-    frozen,
-    instance_norm,
-    leaky_relu,
-    load_arrays,
-    load_optimizer_arrays,
-    mean,
-    move,
-    move_towards,
-    no_gradients,
-    one_hot,
-    optimizer_arrays,
-    pad_zeros,
-    place,
-    pool_maximum,
-    pool_mean_3x3,
-    read_pretrained,
-    relu,
-    resize_area,
-    resize_bicubic,
-    resize_bilinear,
-    resize_nearest,
-    set_training,
-    state_arrays,
-    tanh,
-    to_numpy,
-    widen,
-)
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "ALONE",
-    "BatchNorm",
-    "Conv2d",
-    "Distributed",
-    "Module",
-    "ModuleList",
-    "Optimizer",
-    "PretrainedNorm",
-    "Tensor",
-    "World",
-    "absolute",
-    "adam",
-    "add_gradient",
-    "alike",
-    "anywhere",
-    "autocast",
-    "averages",
-    "compile_anew",
-    "concatenate",
-    "copy_arrays",
-    "detach",
-    "distribute",
-    "duplicate",
-    "exact_drawing",
-    "freeze",
-    "fresh_statistics",
-    "from_numpy",
-    "frozen",
-    "instance_norm",
-    "join",
-    "leaky_relu",
-    "load_arrays",
-    "load_optimizer_arrays",
-    "mean",
-    "move",
-    "move_towards",
-    "no_gradients",
-    "one_hot",
-    "optimizer_arrays",
-    "pad_zeros",
-    "place",
-    "pool_maximum",
-    "pool_mean_3x3",
-    "read_pretrained",
-    "relu",
-    "resize_area",
-    "resize_bicubic",
-    "resize_bilinear",
-    "resize_nearest",
-    "set_training",
-    "state_arrays",
-    "synchronise",
-    "tanh",
-    "to_numpy",
-    "unshared",
-    "wait",
-    "widen",
-]
+from apfgan.engines import Engine, chosen_engine
+
+if TYPE_CHECKING or chosen_engine() is Engine.pytorch:
+    from apfgan.backend.pytorch import *  # noqa: F403
+else:
+    from apfgan.backend.jittor import *  # noqa: F403

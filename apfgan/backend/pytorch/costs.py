@@ -5,30 +5,13 @@ import resource
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 
 import torch
 
-from apfgan.backend.pytorch import Conv2d, Module, Tensor
+from apfgan.backend.pytorch.words import Conv2d, Module, Tensor
+from apfgan.backend.work import Work
 from apfgan.errors import EnvironmentProblem
-
-SHAPES_ONLY = "meta"
-"""The device of tensors that have a shape and no values: work on them costs nothing and can be counted."""
-
-
-@dataclass(slots=True)
-class Work:
-    """What convolutions did inside `counted_work`; all else is linear in the number of values, and small beside them."""
-
-    forward: int = 0
-    """Multiply-accumulates."""
-    backward: int = 0
-    """Multiply-accumulates of the gradients that go with them."""
-    by_module: dict[str, int] = field(default_factory=dict)
-    """Those of the forward pass by the convolution's name in the network."""
-    held: int = 0
-    """Bytes that wait for the backward pass, parameters not counted."""
 
 
 @contextmanager
