@@ -34,6 +34,7 @@ def save_checkpoint(
     step: int | None = None,
     phase: str = "",
     data: str = "",
+    engine: str = "",
     members: Mapping[str, float] | None = None,
     member_hashes: Mapping[str, str] | None = None,
     identity: Mapping[str, Any] | None = None,
@@ -41,7 +42,7 @@ def save_checkpoint(
     """Write `weights` as the checkpoint `name` of `run`, durably, and return its manifest.
 
     `name` is the epoch, or the name of a candidate that was made of others, whose recipe is then given as `members` (shares), `member_hashes`
-    and `identity`.
+    and `identity`. `engine` is that of the training that saves it.
     """
     content = safetensors.numpy.save({key: np.ascontiguousarray(weights[key]) for key in sorted(weights)})
     manifest = Manifest(
@@ -54,6 +55,7 @@ def save_checkpoint(
         member_hashes=member_hashes or {},
         identity=identity or {},
         data=data,
+        engine=engine,
         config={section: values for section, values in asdict(run.config).items() if section in ("data", "model")},
         version=__version__,
     )

@@ -33,6 +33,11 @@ def launched() -> bool:
     return "RANK" in os.environ
 
 
+def leads() -> bool:
+    """Whether this process is the first of those that were started together, or alone: the one that speaks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def launch(command: Sequence[str], *, processes: int, restarts: int) -> int:
     """Run `command` in so many processes at once, and return the exit code that it would have had alone.
 

@@ -97,5 +97,7 @@ class Manifest:
     """Of one that was made of others: all that it depends on, by content, so that it is known again when they are gone."""
     data: str = ""
     """Hash of the training data."""
+    engine: str = ""
+    """The engine (`apfgan.engines`) of the training that saved it; empty where it does not come from one, or only PyTorch could train yet."""
     config: Mapping[str, Any] = field(default_factory=dict)
     version: str = ""

@@ -22,6 +22,7 @@ from apfgan import __version__
 from apfgan.candidates import Candidate, epoch_order
 from apfgan.checked_lines import check_line, checked_line
 from apfgan.config import Config, differing_settings, load_config, save_config
+from apfgan.engines import Engine, chosen_engine
 from apfgan.errors import DataError, EnvironmentProblem, UsageError
 from apfgan.files import append_line, hash_bytes, lock_folder, read_arrays, remove_temporaries, write_arrays
 from apfgan.measured import Measured
@@ -223,7 +224,8 @@ class Run:
 
     def record_command(self, arguments: Sequence[str]) -> None:
         """Append this command to `history.jsonl`."""
-        line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "arguments": list(arguments), "versions": versions(), "commit": _commit()}
+        now, engine = time.strftime("%Y-%m-%dT%H:%M:%S%z"), chosen_engine()
+        line = {"time": now, "arguments": list(arguments), "engine": engine, "versions": versions(), "commit": _commit()}
         append_line(self.path / "history.jsonl", json.dumps(line, ensure_ascii=False))
 
     @contextmanager
@@ -353,7 +355,8 @@ _ANCHORS = TypeAdapter(Anchors)
 def versions() -> dict[str, str]:
     """Versions that a number may depend on, by package; those not installed are left out."""
     found = {"apfgan": __version__, "python": sys.version.split()[0]}
-    for package in ("torch", "numpy", "pillow", "transformers"):
+    engine = ("jittor",) if chosen_engine() is Engine.jittor else ()
+    for package in (*engine, "torch", "numpy", "pillow", "transformers"):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

@@ -15,6 +15,7 @@ from apfgan.backend import ALONE, World, anywhere, state_arrays, wait
 from apfgan.checkpoints import remove_checkpoint, save_checkpoint
 from apfgan.data import TrainingPairs
 from apfgan.ema import Averages
+from apfgan.engines import chosen_engine
 from apfgan.errors import UsageError
 from apfgan.health import PATIENCE, broken_arrays, broken_losses, death, divergence, find_collapse
 from apfgan.networks import Painter
@@ -86,7 +87,7 @@ def train(
         course.check_life(log)
 
 
-def fork(run: Run, pairs: TrainingPairs, source: Run, *, epoch: int | None = None, device: str = "cpu") -> int:
+def fork(run: Run, pairs: TrainingPairs, source: Run, *, epoch: int | None = None, device: str = "cpu", progress: Progress = SILENT) -> int:
     """Let `run`, which is new, begin where `source` stands, or stood at the end of `epoch`; returns that epoch.
 
     Everything is taken over: networks, averages, optimisers, and the count of epochs. Settings and pairs may differ; the networks' shapes may
@@ -97,7 +98,7 @@ def fork(run: Run, pairs: TrainingPairs, source: Run, *, epoch: int | None = Non
     state = load_fork(source, epoch=epoch)
     # An epoch that was not finished begins anew, from the weights as they are.
     position = Position(epoch=state.position.epoch, step=state.position.step)
-    course = _Course(run, pairs, pairs.fingerprint, Company(), device=device, world=ALONE)
+    course = _Course(run, pairs, pairs.fingerprint, Company(progress=progress), device=device, world=ALONE)
     course.load(replace(state, position=position), origin=state_path(source))
     course.save_checkpoints(plan_epoch(position.epoch, run.config))
     course.save()
@@ -114,7 +115,7 @@ class _Course:
         self.position = Position()
 
     def load(self, state: TrainingState, *, origin: Path) -> None:
-        """Go on from `state`."""
+        """Go on from `state`, and say so where another engine left it."""
         parts: dict[str, dict[str, np.ndarray]] = {"averages": {}, "players": {}}
         for name, array in state.arrays.items():
             part, _, key = name.partition(".")
@@ -122,6 +123,8 @@ class _Course:
         self.players.load(parts["players"], origin=str(origin))
         self.averages.load(parts["averages"], origin=str(origin))
         self.position = state.position
+        if state.engine not in ("", chosen_engine()):
+            self.company.progress.say(_change_of_engine(state))
 
     def state(self) -> TrainingState:
         """Where it stands; raises `WeightsError` when a number in it is not finite, so that no such state is ever saved."""
@@ -129,7 +132,7 @@ class _Course:
         arrays = {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
         if broken := broken_arrays(arrays):
             raise divergence(self.run, broken, epoch=self.position.epoch + (self.position.batches > 0))
-        return TrainingState(self.position, arrays)
+        return TrainingState(self.position, arrays, chosen_engine())
 
     def save(self) -> None:
         """Save the state where it is looked for."""
@@ -140,8 +143,9 @@ class _Course:
         networks = {str(plan.epoch): state_arrays(self.players.painter)}
         if plan.epoch > 0:
             networks |= {f"{plan.epoch}-{name}": arrays for name, arrays in self.averages.weights().items()}
+        step, engine = self.position.step, chosen_engine()
         for name, arrays in networks.items():
-            save_checkpoint(self.run, name, arrays, epoch=plan.epoch, step=self.position.step, phase=plan.phase, data=self.data)
+            save_checkpoint(self.run, name, arrays, epoch=plan.epoch, step=step, phase=plan.phase, data=self.data, engine=engine)
 
     def learn_epoch(self, plan: Plan) -> EpochRecord | None:
         """Train an epoch, or the rest of it; None when it was stopped on the way."""
@@ -209,6 +213,15 @@ class _Course:
         patience = self.company.patience
         if log is not None and patience > 0 and (collapse := find_collapse(log.records, patience=patience)):
             raise death(self.run, collapse)
+
+
+def _change_of_engine(state: TrainingState) -> str:
+    """What to say where this engine goes on from another one's `state`."""
+    return (
+        f"goes on with {chosen_engine()} where {state.engine} stopped, behind epoch {state.position.epoch}: weights, averages,\n"
+        "Adam's memory and every random draw are the same for both; rounding differs,\n"
+        "so from here on the weights are no longer bit for bit those of one engine"
+    )
 
 
 def _remove_outdated(run: Run, plan: Plan, records: list[EpochRecord]) -> None:

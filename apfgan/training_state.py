@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from apfgan.config import Config, build_config, differing_settings
+from apfgan.engines import Engine
 from apfgan.errors import UsageError, WeightsError
 from apfgan.runs import Run
 from apfgan.sealed import read_sealed, write_sealed
@@ -43,6 +44,8 @@ class TrainingState:
     position: Position
     arrays: Mapping[str, np.ndarray]
     """Networks, averages and optimisers, by name."""
+    engine: str = ""
+    """The engine that trained so far, as `apfgan.engines` calls it; empty where none did (an import)."""
 
 
 def state_path(run: Run) -> Path:
@@ -57,7 +60,8 @@ def kept_state_path(run: Run, epoch: int) -> Path:
 
 def save_state(path: Path, state: TrainingState, *, config: Config, data: str) -> None:
     """Write `state` to `path`, durably. `config` is the run's, `data` the fingerprint of the training pairs."""
-    write_sealed(path, state.arrays, {"format": _FORMAT, "position": asdict(state.position), "data": data, "config": _shaping(config)})
+    place = {"position": asdict(state.position), "engine": state.engine}
+    write_sealed(path, state.arrays, {"format": _FORMAT, **place, "data": data, "config": _shaping(config)})
 
 
 def load_state(run: Run, *, data: str) -> TrainingState | None:
@@ -119,7 +123,8 @@ def _read(path: Path) -> tuple[TrainingState, Config, str]:
             raise WeightsError(
                 f"{path} was written by another version of this program (format {header['format']}, expected {_FORMAT}). Use that one."
             )
-        state = TrainingState(_POSITION.validate_python(header["position"]), arrays)
+        # Files of a time when there was one engine do not name it.
+        state = TrainingState(_POSITION.validate_python(header["position"]), arrays, str(header.get("engine", Engine.pytorch)))
         return state, build_config(header["config"]), str(header["data"])
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} is damaged ({error}). Restore it from a copy, {_ANEW}.") from error

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from commands.opening import find_candidates, find_device
-from commands.options import DeviceOption, EpochsOption, JsonOption, QuietOption, RunOption, SeedOption, VerboseOption
+from apfgan.engines import Engine
+from commands.opening import find_candidates, find_device, open_engine
+from commands.options import BackendOption, DeviceOption, EpochsOption, JsonOption, QuietOption, RunOption, SeedOption, VerboseOption
 from commands.screen import Screen
 
 
@@ -35,6 +36,7 @@ def generate(
     seed: SeedOption = None,
     noise: Annotated[OnOff, typer.Option("--noise", help="Label-guided noise.")] = OnOff.on,
     image_format: Annotated[ImageFormat, typer.Option("--format", help="npy: float32 (3, H, W) in [-1, 1].")] = ImageFormat.jpg,
+    backend: BackendOption = Engine.pytorch,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -44,16 +46,19 @@ def generate(
     from apfgan.data import check_label_maps, find_label_maps
     from apfgan.runs import Run
     from reports.terminal import wrapped
-    from selection.evaluation import remembered
-    from selection.finishing import replacement_note
-    from selection.generating import generate_images
-    from selection.studio import Studio
 
     screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
     opened = Run.open(run)
     candidates = find_candidates(opened, epochs, seed)
     label_maps = find_label_maps(labels)
     check_label_maps(label_maps, opened.config.data.label_classes)
+    open_engine(backend, screen)
+
+    from selection.evaluation import remembered
+    from selection.finishing import replacement_note
+    from selection.generating import generate_images
+    from selection.studio import Studio
+
     studio = Studio(opened, label_maps, remembered(opened).data, find_device(device))
     # What the training set is made of is kept in the run.
     with opened.lock() if any(each.photos or each.recalibrated for each in candidates) else nullcontext():

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from apfgan.engines import Engine, choose_engine, chosen_engine
 from apfgan.errors import EnvironmentProblem, UsageError
 from commands.options import ExecutorChoice
 from commands.screen import Screen
@@ -22,15 +23,50 @@ if TYPE_CHECKING:
     from selection.units import Outcome, Search, Unit
 
 
+def open_engine(engine: Engine, screen: Screen) -> None:
+    """Have this process compute with `engine`; nothing that imports `apfgan.backend` may have been imported yet.
+
+    Raises `EnvironmentProblem` when the engine cannot start here.
+    """
+    choose_engine(engine)
+    if engine is Engine.jittor:
+        from apfgan.jittor_setup import load_jittor
+
+        load_jittor(screen.progress.say)
+
+
 def find_device(name: str) -> str:
-    """`name`, or what `auto` means here; raises `EnvironmentProblem` for a device that this machine lacks."""
+    """`name`, or what `auto` means here for all who compute: the engine, and PyTorch, whose judges look at what it draws.
+
+    Raises `EnvironmentProblem` for a device that one of them cannot use, and `UsageError` for one GPU of several where Jittor knows one only.
+    """
+    kind, _, number = name.partition(":")
+    if number and chosen_engine() is Engine.jittor:
+        raise UsageError(f"--device {name}: Jittor knows one GPU. Say which by CUDA_VISIBLE_DEVICES={number} in the environment, and --device {kind}")
+    if kind not in ("auto", "cuda"):
+        return name
+    unable = _unable_to_use_cuda()
+    if name == "auto":
+        return "cpu" if unable else "cuda"
+    if unable:
+        raise EnvironmentProblem(
+            f"--device {name}: no CUDA device is usable here by {unable}. Leave it out, or use --device cpu (see: apfgan doctor)"
+        )
+    return name
+
+
+def _unable_to_use_cuda() -> str | None:
+    """Who of those that compute in this process can use no CUDA device."""
     import torch
 
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise EnvironmentProblem(f"--device {name}: no CUDA device is usable here. Leave it out, or use --device cpu (see: apfgan doctor)")
-    return name
+    if not torch.cuda.is_available():
+        return "PyTorch"
+    if chosen_engine() is Engine.jittor:
+        from apfgan.jittor_setup import inspect_jittor
+
+        if not inspect_jittor().cuda:
+            return "Jittor"
+    return None
 
 
 def find_candidates(run: "Run", text: str, seed: int | None) -> "list[Candidate]":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from apfgan.engines import VARIABLE, Engine
 from apfgan.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class JudgesChoice(StrEnum):
 
 
 RunOption = Annotated[Path, typer.Option("--run", help="The run directory.", show_default=False)]
+BackendOption = Annotated[Engine, typer.Option("--backend", envvar=VARIABLE, help="The engine that computes.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, ... (auto: cuda where there is one).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and prose on standard error.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]

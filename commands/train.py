@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from apfgan.engines import Engine, chosen_engine
 from apfgan.errors import UsageError
-from commands.opening import find_device, writing
-from commands.options import ClassesOption, DeviceOption, IgnoreOption, JsonOption, QuietOption, RunOption, VerboseOption
+from commands.opening import find_device, open_engine, writing
+from commands.options import BackendOption, ClassesOption, DeviceOption, IgnoreOption, JsonOption, QuietOption, RunOption, VerboseOption
 from commands.program import command_line
 from commands.screen import Screen
 from commands.stopping import patient
@@ -61,20 +62,22 @@ def train(
     probe: Annotated[int, typer.Option("--probe", help="Score full-size epochs on so many label maps, for the best so far; 0: do not.", min=0)] = 16,
     patience: Annotated[int, typer.Option("--patience", help="Epochs without life in the images that end the training; 0: never.", min=0)] = 3,
     processes: Annotated[int, typer.Option("--nproc", help="Train in so many processes of this machine, one for each GPU.", min=1)] = 1,
+    backend: BackendOption = Engine.pytorch,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Train both phases; a run that was stopped goes on where it was."""
-    from apfgan.backend import join, wait
     from apfgan.data import TrainingPairs, find_pairs
-    from apfgan.launch import launch, launched
-    from apfgan.preflight import describe_plan
+    from apfgan.launch import launch, launched, leads
     from apfgan.runs import Run
-    from apfgan.training import Company
-    from apfgan.training import train as train_run
 
+    if backend is Engine.jittor and (processes > 1 or launched()):
+        raise UsageError(
+            "Jittor trains in one process: several that train together talk through torch.distributed. "
+            "Leave out --nproc and torchrun, or say --backend pytorch"
+        )
     if processes > 1 and not launched():
         raise typer.Exit(launch(command_line(context.obj), processes=processes, restarts=RESTARTS))
     if probe == 1:
@@ -83,8 +86,15 @@ def train(
     chosen = _training_config(
         run, source and source[0], preset=preset, config=config, settings=settings or [], classes=classes, ignore=ignore, exclude=exclude, seed=seed
     )
+    screen = Screen.open(as_json=as_json, quiet=quiet or not leads(), verbose=verbose)
+    open_engine(backend, screen)
+
+    from apfgan.backend import join, wait
+    from apfgan.preflight import describe_plan
+    from apfgan.training import Company
+    from apfgan.training import train as train_run
+
     if plan:
-        screen = Screen.open(as_json=as_json, quiet=quiet, verbose=verbose)
         ahead = _plan(
             Run(run), chosen, len(find_pairs(data)), screen, until=until, processes=processes, seconds=plan_seconds, device=find_device(device)
         )
@@ -93,7 +103,6 @@ def train(
     opened = Run.create(run, chosen)
     with ExitStack() as held:
         world, own = held.enter_context(join(find_device(device)))
-        screen = Screen.open(as_json=as_json, quiet=quiet or not world.leads, verbose=verbose)
         company = Company(progress=screen.progress, patience=patience)
         if world.leads:
             held.enter_context(writing(opened, context.obj))
@@ -142,7 +151,7 @@ def _fork(run: "Run", pairs: "TrainingPairs", source: "tuple[Run, int | None]", 
     from apfgan.training import fork
 
     if not run.checkpoint_names():
-        begun = fork(run, pairs, source[0], epoch=source[1], device=device)
+        begun = fork(run, pairs, source[0], epoch=source[1], device=device, progress=screen.progress)
         screen.progress.say(f"begins with {source[0].path} at epoch {begun}")
 
 
@@ -195,7 +204,7 @@ def _show_training(screen: Screen, run: "Run", epochs: int) -> None:
 
     names = run.checkpoint_names()
     best = next(iter(rank_by_probe(read_log(run.training_log))), None)
-    result: dict[str, Any] = {"run": str(run.path), "epochs": epochs, "checkpoints": names}
+    result: dict[str, Any] = {"run": str(run.path), "epochs": epochs, "engine": chosen_engine(), "checkpoints": names}
     averages = sum(map(is_average, names))
     kept = describe_epochs([name for name in names if not is_average(name)]) + (f", and {averages} averages (--epochs ema)" if averages else "")
     lines = [f"trained {epochs} epochs" if epochs else "nothing to train: the last epoch is done", f"checkpoints: {kept}"]
