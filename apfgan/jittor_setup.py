@@ -105,7 +105,8 @@ def load_jittor(say: Callable[[str], None] | None = None) -> None:
         try:
             importlib.import_module("jittor")
         except (Exception, SystemExit) as error:
-            raise EnvironmentProblem(f"Jittor cannot be imported: {telling_line(error)} (see: apfgan doctor)") from error
+            hint = "; nvcc_path='' in the environment leaves the GPU out" if setup.cuda else ""
+            raise EnvironmentProblem(f"Jittor cannot be imported: {telling_line(error)} (see: apfgan doctor{hint})") from error
 
 
 def inspect_jittor() -> JittorSetup:
@@ -172,6 +173,8 @@ def find_problems(
         problems.append(f"There is no compiler at cc_path={environment['cc_path']}: set it to one, or unset it.")
     elif compiler is None:
         problems.append(f"There is no C++ compiler, {_usual_compiler()}: apt-get install g++ (or set cc_path to one).")
+    elif not re.search(r"g\+\+|clang|icc|icpc", Path(compiler).name):
+        problems.append(f"Jittor knows a compiler by its name, and {compiler} is none of g++, clang++ and icpc: set cc_path to one of them.")
     if headers is None:
         problems.append(f"Python's headers are missing: apt-get install {python}-dev (or set python_config_path to this Python's {python}-config).")
     if onednn is OneDnn.missing:

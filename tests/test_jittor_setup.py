@@ -338,6 +338,7 @@ def problems(environment: dict[str, str] | None = None, **changes: object) -> tu
         ({"numpy": "2.0.1"}, "pip install 'numpy<2'"),
         ({"compiler": None}, "apt-get install g++"),
         ({"compiler": None, "environment": {"cc_path": "/no/g++"}}, "cc_path=/no/g++: set it to one, or unset it"),
+        ({"compiler": "/usr/bin/c++"}, "/usr/bin/c++ is none of g++, clang++ and icpc: set cc_path"),
         ({"headers": None}, f"apt-get install python3.{sys.version_info.minor}-dev"),
         ({"onednn": OneDnn.missing}, "pip install onednn-cpu-gomp==2021.2.0 onednn-devel-cpu-gomp==2021.2.0"),
     ],
@@ -345,6 +346,11 @@ def problems(environment: dict[str, str] | None = None, **changes: object) -> tu
 def test_each_problem_says_what_mends_it(linux, changes, mends):
     (problem,) = problems(**changes)
     assert mends in problem and problem.endswith(".")
+
+
+@pytest.mark.parametrize("compiler", ["/usr/bin/x86_64-linux-gnu-g++-12", "/opt/clang++", "/opt/intel/icpc"])
+def test_compilers_that_jittor_knows(compiler):
+    assert problems(compiler=compiler) == ()
 
 
 def test_several_problems_are_all_said():
@@ -426,6 +432,13 @@ def test_a_failing_import_is_the_machines_problem(pretend, source, reason):
     pretend(source)
     with pytest.raises(EnvironmentProblem, match=f"cannot be imported: .*{reason}.*apfgan doctor"):
         load_jittor(lambda text: None)
+
+
+def test_a_failing_import_with_a_gpu_says_how_to_leave_it_out(pretend, monkeypatch):
+    pretend("raise RuntimeError('no')")
+    monkeypatch.setattr(jittor_setup, "inspect_jittor", lambda: replace(FINE, cuda=True))
+    with pytest.raises(EnvironmentProblem, match="nvcc_path='' in the environment"):
+        load_jittor()
 
 
 @pytest.mark.parametrize("end", ["", "raise RuntimeError('no')"])
