@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from apfgan.backend import Tensor, concatenate, from_numpy, mean, pad_zeros, resize_bicubic, resize_nearest
+from apfgan.backend import Tensor, concatenate, from_numpy, mean, resize_bicubic, resize_nearest, shift
 
 _ENLARGED = 1.2
 """A crop is cut from the image at this scale."""
@@ -58,7 +58,8 @@ def augment(draws: Draws, *, photos: Tensor, fakes: Tensor, labels: Tensor, devi
         photos, fakes = _crop(photos, draws, resize_bicubic), _crop(fakes, draws, resize_bicubic)
         labels = _crop(labels, draws, resize_nearest)
     if draws.shift is not None:
-        photos, fakes, labels = _shift(photos, draws.shift), _shift(fakes, draws.shift), _shift(labels, draws.shift)
+        down, right = draws.shift.T
+        photos, fakes, labels = (shift(x, down=down, right=right) for x in (photos, fakes, labels))
     return photos, fakes, labels
 
 
@@ -82,17 +83,6 @@ def _crop(x: Tensor, draws: Draws, resize: Callable[..., Tensor]) -> Tensor:
         if cropped:
             sample = resize(sample, height=tall, width=wide)[:, :, top : top + height, left : left + width]
         samples.append(sample)
-    return concatenate(samples, axis=0)
-
-
-def _shift(x: Tensor, shift: np.ndarray) -> Tensor:
-    height, width = x.shape[2:]
-    down, right = (int(reach) for reach in np.abs(shift).max(axis=0))
-    padded = pad_zeros(x, vertical=down, horizontal=right)
-    samples = [
-        padded[index : index + 1, :, down - rows : down - rows + height, right - columns : right - columns + width]
-        for index, (rows, columns) in enumerate(shift.tolist())
-    ]
     return concatenate(samples, axis=0)
 
 

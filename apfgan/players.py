@@ -165,7 +165,7 @@ class Players:
                 add_gradient(optimizer, sum(others, start=first))
             totals = {name: totals[name] + detach(loss) if totals else detach(loss) for name, loss in losses.items()}
         move(optimizer, rate=rate)
-        return {name: float(to_numpy(total)) for name, total in totals.items()}
+        return {name: to_numpy(total).item() for name, total in totals.items()}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All that is needed to go on."""

@@ -95,11 +95,12 @@ class EmbeddedJudge:
     def observe(self, images: np.ndarray, label_maps: np.ndarray) -> dict[str, np.ndarray]:
         """`confusion`, `found` (uint16) and `features` of images uint8 (N, H, W, 3) drawn for label maps (N, H, W)."""
         features, confusion, found = [], [], []
+        _, height, width, _ = images.shape
         for start in range(0, len(images), BATCH):
             rows = slice(start, start + BATCH)
             seen_features, logits = self._look(images[rows])
             with exact_inference():
-                seen = largest_logit(logits, images.shape[1:3]).astype(np.uint16)
+                seen = largest_logit(logits, (height, width)).astype(np.uint16)
             features.append(seen_features)
             found.append(seen)
             confusion.append(count_confusion(label_maps[rows], seen, self._classes))

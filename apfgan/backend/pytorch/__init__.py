@@ -1,5 +1,6 @@
 """The vocabulary in PyTorch."""
 
+from apfgan.backend.pretrained_files import read_pretrained
 from apfgan.backend.pytorch.costs import counted_work, memory_peak, memory_size, named_memory_errors, parameter_sizes, release_memory, state_sizes
 from apfgan.backend.pytorch.processes import Distributed, anywhere, averages, distribute, join, synchronise, unshared, wait
 from apfgan.backend.pytorch.words import (
@@ -35,17 +36,16 @@ from apfgan.backend.pytorch.words import (
     no_gradients,
     one_hot,
     optimizer_arrays,
-    pad_zeros,
     place,
     pool_maximum,
     pool_mean_3x3,
-    read_pretrained,
     relu,
     resize_area,
     resize_bicubic,
     resize_bilinear,
     resize_nearest,
     set_training,
+    shift,
     state_arrays,
     tanh,
     to_numpy,
@@ -100,7 +100,6 @@ __all__ = [
     "no_gradients",
     "one_hot",
     "optimizer_arrays",
-    "pad_zeros",
     "parameter_sizes",
     "place",
     "pool_maximum",
@@ -113,6 +112,7 @@ __all__ = [
     "resize_bilinear",
     "resize_nearest",
     "set_training",
+    "shift",
     "state_arrays",
     "state_sizes",
     "synchronise",

@@ -1,14 +1,12 @@
 """What work costs in PyTorch: multiply-accumulates, values that wait for gradients, memory."""
 
-import os
-import resource
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
 import torch
 
+from apfgan.backend.host import host_memory_peak, host_memory_size
 from apfgan.backend.pytorch.words import Conv2d, Module, Tensor
 from apfgan.backend.work import Work
 from apfgan.errors import EnvironmentProblem
@@ -74,15 +72,14 @@ def memory_size(device: str) -> int:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise EnvironmentProblem(f"cannot use the device {device!r}: {reason}. Choose --device cpu, or mend the driver.") from error
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return host_memory_size()
 
 
 def memory_peak(device: str) -> int:
     """The most bytes of memory that this process has taken so far: for tensors on a GPU, in all on a CPU."""
     if _is_cuda(device):
         return torch.cuda.max_memory_reserved(device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return host_memory_peak()
 
 
 def release_memory(device: str) -> None:

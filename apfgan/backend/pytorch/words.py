@@ -5,23 +5,19 @@ device.
 """
 
 import copy
-import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 from torch.nn.utils.parametrizations import spectral_norm as normalise_spectrum
 
-from apfgan.errors import EnvironmentProblem, WeightsError
-from apfgan.shapes import mismatches
+from apfgan.backend.fitting import Described, check_arrays, check_memory
+from apfgan.errors import EnvironmentProblem
 
 Tensor = torch.Tensor
 ModuleList = torch.nn.ModuleList
@@ -30,13 +26,8 @@ _EPSILON = 1e-5  # of the normalisations that learn; the same in Jittor and PyTo
 _MOMENTUM = 0.1  # of BatchNorm's running statistics; likewise
 
 
-class Module(torch.nn.Module):
+class Module(Described, torch.nn.Module):
     """Base of every network: parameters, buffers and sub-networks are attributes; calling it calls `forward`."""
-
-    def dimensions(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
-        """What weights of these shapes would be ("width": 64), by which `load_arrays` explains a mismatch; empty if unknown."""
-        del shapes
-        return {}
 
 
 class Conv2d(Module):
@@ -230,9 +221,14 @@ def concatenate(tensors: Sequence[Tensor], *, axis: int) -> Tensor:
     return torch.cat(list(tensors), dim=axis)
 
 
-def pad_zeros(x: Tensor, *, vertical: int, horizontal: int) -> Tensor:
-    """Zeros around the image: `vertical` rows above and below, `horizontal` columns left and right."""
-    return F.pad(x, (horizontal, horizontal, vertical, vertical))
+def shift(x: Tensor, *, down: np.ndarray, right: np.ndarray) -> Tensor:
+    """Each image moved by its own number of pixels, int (N,), down and right (up and left where negative); zeros come in behind it."""
+    height, width = x.shape[2:]
+    rows, columns = int(np.abs(down).max()), int(np.abs(right).max())
+    padded = F.pad(x, (columns, columns, rows, rows))
+    tops, lefts = (rows - down).tolist(), (columns - right).tolist()
+    windows = [padded[i : i + 1, :, top : top + height, left : left + width] for i, (top, left) in enumerate(zip(tops, lefts, strict=True))]
+    return torch.cat(windows)
 
 
 def resize_nearest(x: Tensor, *, height: int, width: int) -> Tensor:
@@ -432,13 +428,7 @@ def load_arrays(module: Module, arrays: Mapping[str, np.ndarray], *, origin: str
     `origin` says in the message where the arrays come from (a path).
     """
     targets = {_plain_name(name): value for name, value in module.state_dict().items()}
-    expected = {name: tuple(value.shape) for name, value in targets.items()}
-    found = {name: tuple(value.shape) for name, value in arrays.items()}
-    if problems := list(mismatches(expected, found)):
-        wanted, given = module.dimensions(expected), module.dimensions(found)
-        guesses = [f"looks like {name} {given[name]}, expected {value}" for name, value in wanted.items() if given.get(name, value) != value]
-        cause = f" It {'; '.join(guesses)}: use the configuration that it was trained with." if guesses else ""
-        raise WeightsError(f"{origin} does not fit this network: {'; '.join(problems)}.{cause}")
+    check_arrays(module, {name: tuple(value.shape) for name, value in targets.items()}, arrays, origin=origin)
     for name, target in targets.items():
         target.copy_(torch.from_numpy(np.asarray(arrays[name], order="C")))
 
@@ -473,33 +463,14 @@ def optimizer_arrays(optimizer: Optimizer) -> dict[str, np.ndarray]:
 
 def load_optimizer_arrays(optimizer: Optimizer, arrays: Mapping[str, np.ndarray], *, origin: str) -> None:
     """Give an optimiser the memory that `optimizer_arrays` wrote down; raises `WeightsError` when it is another network's."""
-    moved = [(name, parameter) for name, parameter in zip(optimizer.names, optimizer.parameters, strict=True) if f"{name}.steps" in arrays]
-    expected = {f"{name}.{ours}": () if ours == "steps" else tuple(parameter.shape) for name, parameter in moved for ours in _ADAM_NAMES}
-    if problems := list(mismatches(expected, {name: value.shape for name, value in arrays.items()})):
-        raise WeightsError(f"{origin} does not fit this optimiser: {'; '.join(problems)}.")
-    for name, parameter in moved:
+    parameters = dict(zip(optimizer.names, optimizer.parameters, strict=True))
+    for name in check_memory({name: tuple(parameter.shape) for name, parameter in parameters.items()}, arrays, origin=origin):
+        parameter = parameters[name]
         # Fused Adam walks through a parameter's memory, so its own arrays must be laid out alike.
         given = {theirs: torch.tensor(arrays[f"{name}.{ours}"], device=parameter.device) for ours, theirs in _ADAM_NAMES.items()}
         optimizer.engine.state[parameter] = {
             theirs: value if value.ndim == 0 else torch.empty_like(parameter, requires_grad=False).copy_(value) for theirs, value in given.items()
         }
-
-
-def read_pretrained(path: Path) -> dict[str, np.ndarray]:
-    """Named arrays of a `.safetensors` file or of a `torch.save`d state dict; nothing in the file is executed.
-
-    Raises `WeightsError` when there is no such file or it holds something else.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        return {name: value.numpy() for name, value in state.items()}
-    except FileNotFoundError as error:
-        raise WeightsError(f"there is no weights file {path}: download it and name it in the configuration") from error
-    except (OSError, RuntimeError, EOFError, AttributeError, SafetensorError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"{path} is not a readable weights file ({reason}): fetch it again") from error
 
 
 _ADAM_NAMES = {"mean": "exp_avg", "square": "exp_avg_sq", "steps": "step"}
