@@ -243,15 +243,15 @@ def _probed(plan: TrainingPlan, costs: Costs, device: str, seconds: float, progr
 
 
 def _time_step(players: Players, stretch: Stretch, deadline: float) -> float:
-    """Seconds of one step: the median of a few behind a first one that warms up, or that first one when the time is over."""
+    """Seconds of one step: the median of a few, at least one, behind a first one in which an engine may compile for minutes."""
     config = players.config
     plan = plan_epoch(stretch.last, config)  # in its first, the discriminators may do something once
     batch = painted_batch(config, stretch.rows)
     players.begin(plan)
     times = [_seconds(players, batch, plan, index=0)]
-    while len(times) <= _REPEATS and time.monotonic() + times[-1] < deadline:
+    while len(times) == 1 or (len(times) <= _REPEATS and time.monotonic() + times[-1] < deadline):
         times.append(_seconds(players, batch, plan, index=len(times)))
-    return statistics.median(times[1:] or times)
+    return statistics.median(times[1:])
 
 
 def _seconds(players: Players, batch: Batch, plan: Plan, *, index: int) -> float:

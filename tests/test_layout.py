@@ -41,7 +41,7 @@ ALLOWED = {
 }
 TORCH_FREE = [
     *sorted(LEAVES_OF_REPORTS | LEAVES_OF_METRICS),
-    *(f"apfgan.{name}" for name in ("folders", "image_sets", "landscapes", "threads")),
+    *(f"apfgan.{name}" for name in ("engines", "folders", "image_sets", "jittor_setup", "landscapes", "threads")),
 ]
 
 

@@ -228,6 +228,11 @@ def concatenate(tensors: Sequence[Tensor], *, axis: int) -> Tensor:
     return jt.concat(list(tensors), dim=axis)
 
 
+def take(x: Tensor, places: np.ndarray) -> Tensor:
+    """The images at these places of the batch, int (M,), in this order; one may be taken several times."""
+    return x.reindex([len(places), *x.shape[1:]], ["@e0(i0)", "i1", "i2", "i3"], extras=[_constant(places.astype(np.int32))])
+
+
 def shift(x: Tensor, *, down: np.ndarray, right: np.ndarray) -> Tensor:
     """Each image moved down and right by its own number of pixels; zeros come in behind it. One kernel for all distances, as they are data."""
     distances = [_constant(np.asarray(each, np.int32)) for each in (down, right)]
@@ -235,11 +240,12 @@ def shift(x: Tensor, *, down: np.ndarray, right: np.ndarray) -> Tensor:
 
 
 def resize_nearest(x: Tensor, *, height: int, width: int) -> Tensor:
-    """Row i of the result is row floor(i * H / height), columns likewise, in whole numbers."""
+    """Row i of the result is row floor(i * H / height), columns likewise. One kernel for all sizes, as the places are data."""
     images, channels, rows, columns = x.shape
     if (rows, columns) == (height, width):
         return x
-    return x.reindex([images, channels, height, width], ["i0", "i1", f"i2*{rows}/{height}", f"i3*{columns}/{width}"])
+    places = [_constant(np.arange(after, dtype=np.int32) * before // after) for before, after in ((rows, height), (columns, width))]
+    return x.reindex([images, channels, height, width], ["i0", "i1", "@e0(i2)", "@e1(i3)"], extras=places)
 
 
 def resize_bilinear(x: Tensor, *, height: int, width: int) -> Tensor:

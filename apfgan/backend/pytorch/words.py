@@ -221,6 +221,11 @@ def concatenate(tensors: Sequence[Tensor], *, axis: int) -> Tensor:
     return torch.cat(list(tensors), dim=axis)
 
 
+def take(x: Tensor, places: np.ndarray) -> Tensor:
+    """The images at these places of the batch, int (M,), in this order; one may be taken several times."""
+    return x.index_select(0, torch.from_numpy(places).to(x.device))
+
+
 def shift(x: Tensor, *, down: np.ndarray, right: np.ndarray) -> Tensor:
     """Each image moved by its own number of pixels, int (N,), down and right (up and left where negative); zeros come in behind it."""
     height, width = x.shape[2:]
