@@ -7,6 +7,8 @@ from apfgan.augment import augment, draw
 from apfgan.backend import Tensor, from_numpy, one_hot, to_numpy
 from apfgan.randomness import random_source
 
+pytestmark = pytest.mark.both_engines
+
 HEIGHT, WIDTH, IMAGES = 16, 24, 6
 
 

@@ -9,6 +9,8 @@ from apfgan.ema import Averages, average_name, exponent_of, parse_average, share
 from apfgan.errors import WeightsError
 from apfgan.networks import Painter, build_painter
 
+pytestmark = pytest.mark.both_engines
+
 WIDTHS = (0.05, 0.1, 0.25)
 
 

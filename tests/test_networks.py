@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from apfgan.backend import Tensor, from_numpy, load_arrays, no_gradients, one_hot, set_training, state_arrays, to_numpy
+from apfgan.backend import Tensor, from_numpy, load_arrays, mean, no_gradients, one_hot, set_training, state_arrays, to_numpy
 from apfgan.config import Config, DataConfig, ModelConfig, TrainConfig
 from apfgan.errors import WeightsError
 from apfgan.networks import Discriminators, Painter, build_discriminators, build_painter, start_noise
@@ -13,6 +13,9 @@ from apfgan.networks.blocks import xavier_normal
 from apfgan.networks.generator import Generator
 from apfgan.randomness import layered_noise, random_source
 from apfgan.schedule import Role, Stage, plan_epoch
+from tests.observing import gradients
+
+pytestmark = pytest.mark.both_engines
 
 CLASSES = 3
 
@@ -49,17 +52,15 @@ def test_sizes(upsamplings: int, levels: int) -> None:
     height, width = size.data.height, size.data.width
     with no_gradients():
         z = painter.encoder(labels(size))
-        assert z.shape == (2, 2 ** (upsamplings - 1) * 8, 1, 2)
+        assert tuple(z.shape) == (2, 2 ** (upsamplings - 1) * 8, 1, 2)
         image = painter.generator(z, labels(size), noise=draw_noise(painter.generator, size, seed=0), stage=None)
-        assert image.shape == (2, 3, height, width)
-        assert float(image.abs().max()) <= 1
+        assert tuple(image.shape) == (2, 3, height, width)
+        assert np.abs(to_numpy(image)).max() <= 1
         for level in range(levels - 1):
             halvings = levels - 1 - level
-            assert painter.generator(z, labels(size), noise=None, stage=Stage(level)).shape[2:] == (height >> halvings, width >> halvings)
-            assert painter.generator(z, labels(size), noise=None, stage=Stage(level, 0.5)).shape[2:] == (
-                2 * height >> halvings,
-                2 * width >> halvings,
-            )
+            small, fading = (painter.generator(z, labels(size), noise=None, stage=stage).shape for stage in (Stage(level), Stage(level, 0.5)))
+            assert tuple(small[2:]) == (height >> halvings, width >> halvings)
+            assert tuple(fading[2:]) == (2 * height >> halvings, 2 * width >> halvings)
 
 
 def test_noise_draws_of_the_original_size() -> None:
@@ -83,7 +84,7 @@ def test_discriminators_see_every_role(epoch: int) -> None:
     picture = labels(size)
     seen = judges(picture, picture, roles=roles)
     assert [len(outputs) for outputs in seen] == [role.discriminator + (4 if role.fade else 5) for role in roles]
-    assert all(outputs[-1].shape[:2] == (2, 1) for outputs in seen)
+    assert all(tuple(outputs[-1].shape[:2]) == (2, 1) for outputs in seen)
 
 
 def test_fading_reaches_from_the_level_below_to_the_level_itself() -> None:
@@ -107,13 +108,13 @@ def test_fresh_noise_is_silent_and_then_starts() -> None:
     set_training(painter, False)
     load_larger_weights(painter)
     quiet = paint(painter, size)
-    assert (paint(painter, size, seed=1) == quiet).all()
+    np.testing.assert_allclose(paint(painter, size, seed=1), quiet, atol=1e-6)  # an engine that fuses what it adds rounds otherwise
     start_noise(painter, random_source(0), gain=0.0)
-    assert (paint(painter, size, seed=1) == quiet).all()
+    np.testing.assert_allclose(paint(painter, size, seed=1), quiet, atol=1e-6)
     start_noise(painter, random_source(0), gain=0.02)
     assert (paint(painter, size) == quiet).all()
-    assert (paint(painter, size, seed=1) != quiet).any()
-    assert (paint(painter, size, seed=1) != paint(painter, size, seed=2)).any()
+    one, other = (paint(painter, size, seed=seed) for seed in (1, 2))
+    assert min(np.abs(one - quiet).max(), np.abs(one - other).max()) > 1e-3
     noisy = [name for name, array in state_arrays(painter).items() if ".noise." in name and array.any()]
     assert noisy and all(name.endswith(".weight") for name in noisy)
 
@@ -156,7 +157,7 @@ def test_the_image_depends_on_the_label_map() -> None:
     load_larger_weights(painter)
     with no_gradients():
         one, other = (
-            painter(one_hot(np.full((1, size.data.height, size.data.width), label), CLASSES, device="cpu"), noise=None, stage=None)
+            to_numpy(painter(one_hot(np.full((1, size.data.height, size.data.width), label), CLASSES, device="cpu"), noise=None, stage=None))
             for label in (0, 1)
         )
     assert (one != other).any()
@@ -224,7 +225,7 @@ def test_pyramid_halves_the_picture_for_each_further_role() -> None:
     judges: Discriminators = build_discriminators(size, seed=0)
     picture = labels(size)
     seen = judges(picture, picture, roles=(Role(0), Role(0)))
-    assert [outputs[0].shape[2:] for outputs in seen] == [(5, 9), (3, 5)]
+    assert [tuple(outputs[0].shape[2:]) for outputs in seen] == [(5, 9), (3, 5)]
 
 
 @pytest.mark.parametrize(("border", "edge"), [("zeros", 6 / 9), ("ignored", 1.0)])
@@ -247,9 +248,9 @@ def test_a_borrowing_discriminator_uses_the_layers_of_the_one_below(fade: float)
     handed.hand_over(2)
     expected = handed(picture, picture, roles=(Role(2, fade),))[0]
     found = borrowing(picture, picture, roles=(Role(2, fade, borrows=True),))[0]
-    assert len(found) == len(expected) and all((one == other).all() for one, other in zip(found, expected, strict=True))
-    sum(feature.sum() for feature in found).backward()
-    moved = {name for name, parameter in borrowing.named_parameters() if parameter.grad is not None}
+    assert len(found) == len(expected)
+    assert all((to_numpy(one) == to_numpy(other)).all() for one, other in zip(found, expected, strict=True))
+    moved = set(gradients(borrowing, sum((mean(feature**2, axes=None) for feature in found[1:]), start=mean(found[0] ** 2, axes=None))))
     own = {f"levels.2.{name}" for name in ("from_image.2.weight", "from_image.2.bias", "grow.1.weight")}
     lent = {f"levels.1.{name}" for name in ("grow.0.weight", *(f"body.{index}.weight" for index in range(4)), "predict.weight", "predict.bias")}
     assert moved == own | lent | ({"levels.1.from_image.1.weight", "levels.1.from_image.1.bias"} if fade else set())
@@ -260,4 +261,4 @@ def test_settings_that_are_only_for_training_do_not_matter() -> None:
     other = replace(size, train=replace(size.train, batch=7))
     one, two = (state_arrays(build_painter(each, seed=3)) for each in (size, other))
     assert all((array == two[name]).all() for name, array in one.items())
-    assert from_numpy(one["encoder.convs.0.weight"], device="cpu").shape == (4, 3, 3, 3)
+    assert one["encoder.convs.0.weight"].shape == (4, 3, 3, 3)

@@ -9,6 +9,7 @@ import json
 import lzma
 import zlib
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,7 @@ from safetensors.numpy import save_file
 
 from apfgan.augment import Draws, augment
 from apfgan.backend import (
+    Tensor,
     from_numpy,
     load_arrays,
     no_gradients,
@@ -38,9 +40,10 @@ from apfgan.original import discriminator_slots, encoder_slots, generator_slots
 from apfgan.pickles import parse_arrays_pickle
 from apfgan.players import Players
 from apfgan.schedule import plan_epoch
+from tests.observing import watched
 
 GOLDENS = Path(__file__).parents[2] / "shared" / "goldens" / "A"
-pytestmark = pytest.mark.skipif(not GOLDENS.exists(), reason="the recordings are not here")
+pytestmark = [pytest.mark.both_engines, pytest.mark.skipif(not GOLDENS.exists(), reason="the recordings are not here")]
 
 ORIGINAL = PRESETS["original"]
 CONFIG = replace(
@@ -140,22 +143,27 @@ def test_images(painters: dict[str, Painter], checkpoint: str, labels: str, nois
     assert difference < tolerance
 
 
-def test_noise_is_drawn_in_the_recorded_order(painters: dict[str, Painter]) -> None:
+def test_noise_is_drawn_in_the_recorded_order(painters: dict[str, Painter], monkeypatch: pytest.MonkeyPatch) -> None:
     recorded = np.load(GOLDENS / "noise_128x128.npz")
     generator, used = painters["1"].generator, []
     assert generator.noise_shapes(128, 128) == [recorded[name].shape[2:] for name in sorted(recorded)]
     draws = [from_numpy(recorded[name].astype(np.float32), device="cpu") for name in sorted(recorded)]
-    hooks = [
-        module.register_forward_pre_hook(
-            lambda _module, inputs, name=name: used.append((name, next(i for i, draw in enumerate(draws) if draw is inputs[2])))
-        )
-        for name, module in generator.named_modules()
-        if isinstance(module, Spade)
-    ]
+    blocks = {"head": generator.head} | {
+        f"{part}.{index}": block for part in ("middle", "up") for index, block in enumerate(getattr(generator, part))
+    }
+    spades = {
+        f"{name}.{part}": getattr(block, part) for name, block in blocks.items() for part in ("norm_s", "norm_0", "norm_1") if hasattr(block, part)
+    }
+    forward = Spade.forward
+
+    def watch(spade: Spade, x: Tensor, onehot: Tensor, noise: Tensor | None) -> Tensor:
+        name = next(name for name, each in spades.items() if each is spade)
+        used.append((name, next(index for index, draw in enumerate(draws) if draw is noise)))
+        return forward(spade, x, onehot, noise)
+
+    monkeypatch.setattr(Spade, "forward", watch)
     with no_gradients():
         painters["1"](one_hot(np.load(GOLDENS / "labels_128x128.npy"), 29, device="cpu"), noise=draws, stage=None)
-    for hook in hooks:
-        hook.remove()
     order = json.loads((GOLDENS / "meta.json").read_text())["noise_draw_order"]
     assert used == [
         (ours(f"{name}.seg_noise_var.weight").removeprefix("generator.").removesuffix(".noise.weight"), index) for index, name in enumerate(order)
@@ -165,25 +173,23 @@ def test_noise_is_drawn_in_the_recorded_order(painters: dict[str, Painter]) -> N
 def test_features_inside_the_painter(painters: dict[str, Painter]) -> None:
     painter = painters["1"]
     generator = painter.generator
-    taps: dict[str, np.ndarray] = {}
     modules = {"z": painter.encoder, "head_0": generator.head, "G_middle_0": generator.middle[0], "G_middle_1": generator.middle[1]}
     modules |= {f"up_{index}": block for index, block in enumerate(generator.up)}
-    hooks = [
-        module.register_forward_hook(lambda _module, _inputs, output, name=name: taps.update({name: to_numpy(output)}))
-        for name, module in modules.items()
-    ]
-    with no_gradients():
+    outputs: dict[str, list[Tensor]] = {name: [] for name in modules}
+    with ExitStack() as stack:
+        for name, module in modules.items():
+            stack.enter_context(watched(module, outputs[name].append))
+        stack.enter_context(no_gradients())
         painter(one_hot(np.load(GOLDENS / "labels_128x128.npy"), 29, device="cpu"), noise=None, stage=None)
-    for hook in hooks:
-        hook.remove()
     recorded = json.loads((GOLDENS / "meta.json").read_text())["taps_stats_1"]
-    for name, tap in taps.items():
+    assert outputs.keys() == recorded.keys() | {"z"}
+    for name, (output,) in outputs.items():
+        tap = to_numpy(output)
         if (path := GOLDENS / f"tap_1_{name}.npy").exists():
             assert largest_difference(tap, np.load(path)) < 3e-4
         if name in recorded:
             assert list(tap.shape) == recorded[name].pop("shape")
             assert {"mean": tap.mean(), "std": tap.std(), "absmax": np.abs(tap).max()} == pytest.approx(recorded[name], abs=3e-4)
-    assert taps.keys() == recorded.keys() | {"z"}
 
 
 def players_of_the_recording(*, rates: bool) -> tuple[Players, Batch]:
@@ -200,20 +206,22 @@ def players_of_the_recording(*, rates: bool) -> tuple[Players, Batch]:
 def test_losses_and_gradients(epoch: int) -> None:
     recorded = json.loads((GOLDENS / "train_golden.json").read_text())["losses"][str(epoch)]
     players, batch = players_of_the_recording(rates=False)
-    painted, judged = [], []
-    players.painter.register_forward_hook(lambda _module, _inputs, output: painted.append(to_numpy(output)))
-    players.discriminators.register_forward_hook(lambda _module, _inputs, output: judged.append(output))
-    losses = players.learn(batch, plan_epoch(epoch, players.config), index=0)
+    painted: list[Tensor] = []
+    judged: list[list[list[Tensor]]] = []
+    with watched(players.painter, painted.append), watched(players.discriminators, judged.append):
+        losses = players.learn(batch, plan_epoch(epoch, players.config), index=0)
     assert {NAMES[name]: value for name, value in losses.items()} == pytest.approx(recorded["G_losses"] | recorded["D_losses"], abs=1e-4)
 
-    fakes, theirs = painted[0], recorded["fake"]
+    fakes, theirs = to_numpy(painted[0]), recorded["fake"]
     assert list(fakes.shape) == np.array(theirs["shape"]).ravel().tolist()
     assert [fakes.mean(), fakes.std(), *fakes[0, :, 3, 5]] == pytest.approx([theirs["mean"], theirs["std"], *theirs["sample"]], abs=1e-4)
-    for fake, real, theirs in zip(*judged[:2], recorded["pred"], strict=True):
+    for fake, real, theirs in zip(
+        *([[to_numpy(each) for each in features] for features in seen] for seen in judged[:2]), recorded["pred"], strict=True
+    ):
         assert len(fake) == theirs["n_out"] and list(fake[-1].shape) == theirs["shape"]
         assert [list(feature.shape[1:]) for feature in fake[:-1]] == theirs["feat_shapes"]
-        assert [fake[-1].mean().item(), real[-1].mean().item()] == pytest.approx([theirs["fake_mean"], theirs["real_mean"]], abs=1e-4)
-        distances = [(one - other).abs().mean().item() for one, other in zip(fake[:-1], real[:-1], strict=True)]
+        assert [fake[-1].mean(), real[-1].mean()] == pytest.approx([theirs["fake_mean"], theirs["real_mean"]], abs=1e-4)
+        distances = [np.abs(one - other).mean() for one, other in zip(fake[:-1], real[:-1], strict=True)]
         assert distances == pytest.approx(theirs["feat_l1"], abs=1e-4)
 
     # Adam without a first moment remembers the gradient itself as its mean.
@@ -290,10 +298,11 @@ def compare_features(network: Vgg19 | Inception, recorded: dict, shapes: list) -
     inputs = np.load(GOLDENS / "perceptual_inputs.npz")
     with no_gradients():
         fake, real = (network(from_numpy(inputs[name].astype(np.float32), device="cpu")) for name in ("x", "y"))
-        loss = perceptual(fake, real, weights=network.weights).item()
+        loss = to_numpy(perceptual(fake, real, weights=network.weights)).item()
+    fake, real = ([to_numpy(feature) for feature in features] for features in (fake, real))
     assert [list(feature.shape) for feature in fake] == shapes
-    assert [feature.mean().item() for feature in fake] == pytest.approx(recorded["feat_mean"], abs=1e-4)
-    assert [(one - other).abs().mean().item() for one, other in zip(fake, real, strict=True)] == pytest.approx(recorded["l1"], abs=1e-4)
+    assert [feature.mean() for feature in fake] == pytest.approx(recorded["feat_mean"], abs=1e-4)
+    assert [np.abs(one - other).mean() for one, other in zip(fake, real, strict=True)] == pytest.approx(recorded["l1"], abs=1e-4)
     assert loss == pytest.approx(recorded["loss"], abs=1e-4)
 
 

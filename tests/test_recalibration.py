@@ -68,6 +68,7 @@ def caught(painter: Painter) -> Iterator[dict[str, list[np.ndarray]]]:
         handle.remove()
 
 
+@pytest.mark.both_engines
 @pytest.mark.parametrize("variance", ["unbiased", "biased"])
 def test_the_mean_of_the_batches_counts_images(variance: Literal["unbiased", "biased"]) -> None:
     source = np.random.default_rng(0)
@@ -175,6 +176,7 @@ def test_the_identity_follows_the_label_maps_that_are_used(tmp_path, studio, dat
     assert statistics_identity(excluded, COUNT)["label_maps"] != known["label_maps"]
 
 
+@pytest.mark.both_engines
 def test_a_spectral_norm_does_not_move_when_images_are_drawn(weights, data):
     """Neither by drawing nor by taking statistics: only training may."""
     painter = load_painter(weights, PICO, origin="test")
