@@ -1,6 +1,8 @@
 """PyTorch and Jittor against each other, each in a process of its own (engine_runs.py): the same weights, inputs and batches.
 
-Largest differences found: TODO
+Largest differences found, relative to an item's largest value or 1: networks 7.8e-6, features of VGG19 3.0e-6, of Inception 1.9e-6 (by the batch
+4.8e-4), losses 5.8e-6, augmentation 7.6e-6, gradients 4.6e-4 (median 1.8e-6), losses of ten steps 1.0e-5; images of a checkpoint trained on the
+other engine 3.7e-6, the next losses from its training state 3.9e-6.
 """
 
 from collections.abc import Mapping
