@@ -1,6 +1,6 @@
 """The backend's words, each against its definition written out in numpy: they mean this on every engine (PyTorch's own are in test_pytorch.py).
 
-Largest differences found: values 1.2e-6 (PyTorch) and 1.2e-6 (Jittor), gradients 1.2e-6 and 1.2e-6.
+Largest differences found, on either engine: values 2.9e-6, gradients 1.9e-8 of values around 3e-3.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -258,7 +258,7 @@ def test_its_gradient_is_that_of_finite_differences(name: str) -> None:
         above, below = (word.defined(x + sign * step.reshape(x.shape)) for sign in (1.0, -1.0))
         expected[index] = ((above - below) * shares).mean() / (2 * reach)
     assert found is not None
-    np.testing.assert_allclose(found, expected.reshape(x.shape), atol=1e-5)
+    np.testing.assert_allclose(found, expected.reshape(x.shape), atol=1e-7)
 
 
 @pytest.mark.parametrize(

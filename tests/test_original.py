@@ -3,6 +3,7 @@
 Largest differences found: images 2.1e-5 at 128x128 and 1.8e-4 at 192x256, features inside 3.3e-5, losses 2.3e-5, gradient norms 0.5 % (the
 original's instance norm is the less exact one), weights after three steps 7e-5 of their norm and running statistics 9e-4, augmentation 4.4e-6,
 perceptual losses 7.5e-7 (VGG19) and 2.4e-5 (Inception by its batches). Schedule, order of the noise draws and augmented label maps are equal.
+On Jittor: images 2.1e-5 and 1.8e-4, features 3.3e-5, losses 1.8e-5, gradient norms 0.4 %, augmentation 4.0e-6.
 """
 
 import json
