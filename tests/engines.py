@@ -3,22 +3,22 @@
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from apfgan.engines import VARIABLE, Engine
+from apfgan.jittor_setup import inspect_jittor
 
 ROOT = Path(__file__).parents[1]
 
 
 def need_jittor() -> None:
-    """Skip a test where Jittor is not installed; where everything must be there (`APFGAN_JITTOR=required`), let it fail."""
-    if find_spec("jittor") is None:
+    """Skip a test where Jittor cannot be used; where everything must be there (`APFGAN_JITTOR=required`), let it fail."""
+    if problems := " ".join(inspect_jittor().problems):
         if os.environ.get("APFGAN_JITTOR") == "required":
-            pytest.fail("Jittor is not installed: pip install -e '.[jittor]'")
-        pytest.skip("Jittor is not installed")
+            pytest.fail(problems)
+        pytest.skip(problems)
 
 
 def start_on(engine: Engine, module: str, *arguments: object) -> subprocess.Popen[str]:

@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
-import jittor as jt
-
 from apfgan.backend.host import host_memory_peak, host_memory_size
-from apfgan.backend.jittor.words import Conv2d, Module, Tensor, state_tensors, trainable
+from apfgan.backend.jittor.engine import Tensor, jt
+from apfgan.backend.jittor.words import Conv2d, Module, state_tensors, trainable
 from apfgan.backend.work import Work
 
 _OUT_OF_MEMORY = ("Unable to alloc", "bad_alloc", "out of memory")

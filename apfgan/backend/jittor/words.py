@@ -13,14 +13,9 @@ from typing import Any, ClassVar, Literal, overload
 import numpy as np
 
 from apfgan.backend.fitting import Described, check_arrays, check_memory
+from apfgan.backend.jittor.engine import Tensor, jt
 from apfgan.backend.work import SHAPES_ONLY
 from apfgan.errors import EnvironmentProblem, UsageError
-from apfgan.jittor_setup import load_jittor
-
-load_jittor()
-
-import jittor as jt  # noqa: E402
-from jittor import Var as Tensor  # noqa: E402
 
 _EPSILON = 1e-5  # of the normalisations that learn
 _MOMENTUM = 0.1  # of BatchNorm's running statistics
@@ -209,8 +204,11 @@ def absolute(x: Tensor) -> Tensor:
 
 
 def mean(x: Tensor, *, axes: tuple[int, ...] | None) -> Tensor:
-    """Mean over `axes`, which stay as length 1; None: over everything, a scalar."""
-    return x.mean() if axes is None else x.mean(list(axes), keepdims=True)
+    """Mean over `axes`, which stay as length 1; None: over everything, a scalar. Axis by axis: Jittor adds up one value after the other in float32,
+    and of 40 000 in a row it loses four digits."""
+    for axis in reversed(range(x.ndim) if axes is None else axes):
+        x = x.mean(axis, keepdims=True)
+    return x.reshape(1) if axes is None else x
 
 
 def widen(x: Tensor) -> Tensor:
@@ -416,7 +414,9 @@ def move(optimizer: Optimizer, *, rate: float) -> None:
         gradient = optimizer.gradients.get(name)
         if gradient is None and optimizer.steps == "own":
             continue
-        memory = optimizer.memory.setdefault(name, _Memory(_zeros_like(parameter), _zeros_like(parameter)))
+        if name not in optimizer.memory:
+            optimizer.memory[name] = _Memory(_zeros_like(parameter), _zeros_like(parameter))
+        memory = optimizer.memory[name]
         memory.steps += 1
         with jt.no_grad():
             gradient = _zeros_like(parameter) if gradient is None else gradient
@@ -521,7 +521,8 @@ def _tensors(part: Module, prefix: str) -> Iterator[tuple[str, Tensor]]:
 
 
 def _zeros_like(tensor: Tensor) -> Tensor:
-    return jt.zeros(tensor.shape, dtype=tensor.dtype).stop_grad()
+    """Zeros in memory, so that the first step runs the same kernels as the others; Jittor's own would be computed within them."""
+    return _constant(np.zeros(tuple(tensor.shape), np.float32))
 
 
 def _towards(start: Tensor, end: Tensor, share: float) -> Tensor:
