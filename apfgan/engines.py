@@ -34,3 +34,9 @@ def choose_engine(engine: Engine) -> None:
     """Have this process compute with `engine`; it must not have begun with another one."""
     assert "apfgan.backend" not in sys.modules or chosen_engine() is engine
     os.environ[VARIABLE] = engine
+
+
+def require_precision(precision: str, engine: Engine) -> None:
+    """Raise `UsageError` for a precision (`train.precision`) that `engine` does not compute in."""
+    if engine is Engine.jittor and precision != "float32":
+        raise UsageError(f"train.precision={precision} is computed by PyTorch only: use --backend pytorch, or --set train.precision=float32")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from apfgan.engines import Engine, chosen_engine
+from apfgan.engines import Engine, chosen_engine, require_precision
 from apfgan.errors import UsageError
 from commands.opening import find_device, open_engine, writing
 from commands.options import BackendOption, ClassesOption, DeviceOption, IgnoreOption, JsonOption, QuietOption, RunOption, VerboseOption
@@ -86,6 +86,7 @@ def train(
     chosen = _training_config(
         run, source and source[0], preset=preset, config=config, settings=settings or [], classes=classes, ignore=ignore, exclude=exclude, seed=seed
     )
+    require_precision(chosen.train.precision, backend)
     screen = Screen.open(as_json=as_json, quiet=quiet or not leads(), verbose=verbose)
     open_engine(backend, screen)
 

@@ -91,6 +91,9 @@ def test_what_jittor_cannot_do_is_refused_before_it_is_loaded(apfgan: Call, plac
         assert json.loads(out)["exit_code"] == 2
     monkeypatch.setenv(VARIABLE, "jittor")
     assert apfgan(*arguments(place, "refused", "--nproc", "2"))[0] == 2
+    monkeypatch.delenv("RANK")
+    code, _, error = apfgan(*arguments(place, "refused", "--set", "train.precision=bfloat16"))
+    assert code == 2 and "computed by PyTorch only" in error
     assert not (place / "refused").exists()
 
 

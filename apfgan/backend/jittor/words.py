@@ -15,7 +15,8 @@ import numpy as np
 from apfgan.backend.fitting import Described, check_arrays, check_memory
 from apfgan.backend.jittor.engine import Tensor, jt
 from apfgan.backend.work import SHAPES_ONLY
-from apfgan.errors import EnvironmentProblem, UsageError
+from apfgan.engines import Engine, require_precision
+from apfgan.errors import EnvironmentProblem
 
 _EPSILON = 1e-5  # of the normalisations that learn
 _MOMENTUM = 0.1  # of BatchNorm's running statistics
@@ -47,13 +48,10 @@ class ModuleList(Module):
             setattr(self, str(number), module)
 
     def __len__(self) -> int:
-        return len(list(iter(self)))
+        return len(list(self.__iter__()))
 
     def __iter__(self) -> Iterator[Any]:
         return (value for value in self.__dict__.values() if isinstance(value, Module))
-
-    def __reversed__(self) -> Iterator[Any]:
-        return reversed(list(self))
 
     @overload
     def __getitem__(self, place: int) -> Any: ...
@@ -341,8 +339,7 @@ def frozen(module: Module) -> AbstractContextManager[None]:
 def autocast(precision: Literal["float32", "bfloat16"], *, device: str) -> AbstractContextManager[None]:
     """float32 only; raises `UsageError` for what else PyTorch can do."""
     del device
-    if precision != "float32":
-        raise UsageError(f"train.precision={precision} is computed by PyTorch only: use --backend pytorch, or --set train.precision=float32")
+    require_precision(precision, Engine.jittor)
     return nullcontext()
 
 
