@@ -21,6 +21,7 @@ import pytest
 import cli
 from apfgan.config import LEAST_SIDE
 from tests.browser import launch_browser
+from tests.engines import need_jittor
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -66,6 +67,12 @@ class FullDisk:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if self.left is not None:
             self.left -= 1
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What is marked `jittor` wants one."""
+    if item.get_closest_marker("jittor"):
+        need_jittor()
 
 
 class Killed(BaseException):

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def need_jittor() -> None:
-    """Skip a test where Jittor cannot be used; where everything must be there (`APFGAN_JITTOR=required`), let it fail."""
+    """Skip a test where Jittor cannot be used; where it must be there (`APFGAN_JITTOR=required`), let it fail."""
     if problems := " ".join(inspect_jittor().problems):
         if os.environ.get("APFGAN_JITTOR") == "required":
             pytest.fail(problems)

@@ -27,7 +27,6 @@ from apfgan.runs import Run
 from apfgan.sealed import read_sealed, write_sealed
 from apfgan.training_state import load_fork, state_path
 from commands.opening import find_device
-from tests.engines import need_jittor
 from tests.pico import pico
 
 ROOT = Path(__file__).parents[1]
@@ -176,10 +175,10 @@ def test_generate_draws_with_the_engine_that_is_asked_for(apfgan: Call, place: P
     assert "Jittor is loaded" in error and json.loads(out)["images"] == 2
 
 
+@pytest.mark.jittor
 @pytest.mark.parametrize(("phase", "silent"), [("progressive", "noise."), ("augmented", "images.0 images.1 images.2")])
 def test_jittor_loads_what_is_exported_and_what_it_saves_is_imported(apfgan: Call, tmp_path: Path, phase: str, silent: str) -> None:
     """Once around: our checkpoint, its export, a module of Jittor with the original's names, what that saves, and our checkpoint again."""
-    need_jittor()
     config = Config(data=DataConfig(classes=("a", "b", "c"), width=64, height=64, load_width=72), model=replace(PRESETS["original"].model, width=8))
     run, source = Run.create(tmp_path / "run", config), np.random.default_rng(0)
     weights = {

@@ -13,11 +13,13 @@ import pytest
 
 from apfgan.engines import Engine
 from tests.engine_runs import MODELS
-from tests.engines import need_jittor, start_on
+from tests.engines import start_on
 from tests.perceptual_files import write_perceptual_files
 
 Found = Mapping[Engine, Mapping[str, np.ndarray]]
 NAMES = [*MODELS]
+
+pytestmark = pytest.mark.jittor
 
 
 def run(folder: Path, job: str, *, others: bool) -> Found:
@@ -35,7 +37,6 @@ def run(folder: Path, job: str, *, others: bool) -> Found:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    need_jittor()
     folder = tmp_path_factory.mktemp("engines")
     write_perceptual_files(folder)
     return folder

@@ -35,7 +35,6 @@ from apfgan.jittor_setup import (
     sees_gpu,
     telling_line,
 )
-from tests.engines import need_jittor
 
 ROOT = Path(__file__).parents[1]
 
@@ -502,10 +501,10 @@ print(json.dumps({"total": total, "mkl": jittor.mkl_ops is not None, "set": set_
 """
 
 
+@pytest.mark.jittor
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_the_real_jittor_is_loaded_and_leaves_the_process_as_it_was():
     """Its convolution is oneDNN's; standard output holds results alone; a killed child and Ctrl-C are ours, and nothing is said when it ends."""
-    need_jittor()
     done = subprocess.run([sys.executable, "-c", REAL], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from apfgan.engines import Engine
-from tests.engines import ROOT, need_jittor, start_on
+from tests.engines import ROOT, start_on
 
 MARK = "both_engines"
 TESTS = ROOT / "tests"
@@ -22,8 +22,8 @@ UNTRIED = {
 """Words that no such test names, with the reason."""
 
 
+@pytest.mark.jittor
 def test_what_every_engine_does_holds_on_jittor(tmp_path: Path) -> None:
-    need_jittor()
     results = tmp_path / "results.xml"
     session = start_on(Engine.jittor, "pytest", "-m", MARK, "-q", "-p", "no:cacheprovider", "-p", "no:xdist", f"--junit-xml={results}", *MARKED)
     said, _ = session.communicate()
