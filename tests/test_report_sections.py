@@ -6,7 +6,7 @@ import io
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -203,6 +203,14 @@ def test_anchors_are_told_in_words(tmp_path: Path) -> None:
     assert "24 real photos (held out)" in told and "in 0.9000 ± 0.0078 of the pixels: the ceiling" in told
     assert f"16 reaches {accuracy:.4f}, {100 * accuracy / 0.9:.0f} % of it." in told
     assert "a FID of 31.93 ± 0.59 from the others: the floor" in told and "total would be 0.5000 ± 0.0196" in told
+
+
+def test_photos_too_few_for_a_distance_have_none(tmp_path: Path) -> None:
+    built = build_run(tmp_path / "run", ["16"], pictures=False)
+    protocol = protocol_of(built.ledger.read()[0])
+    write_json(built.anchors_path(protocol), asdict(Anchors(metrics={}, composite=None, photos=1, origin="held out")))
+    foot = section(write_report(built, now=NOW).read_text(), "leaderboard").partition("<tfoot>")[2]
+    assert "real photos" in foot and foot.count(">–<") == 4
 
 
 def test_all_guards_are_sentences(run: Run, page: str) -> None:
