@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
     config = build_config(parse_settings([*WITHOUT_PERCEPTUAL, *options.set]), base=PRESETS[options.preset])
     compared = compare(config, batch=options.batch, repeats=options.repeats)
-    print(f"{'':20}{'pytorch':>16}{'jittor':>16}{'ratio':>8}\n{'':20}{'first   median s' * 2}")
+    print(f"{'seconds':20}{'pytorch':>16}{'jittor':>16}{'ratio':>8}\n{'':20}{2 * '   first  median'}")
     for each in compared:
         seconds = "".join(f"{each.first[engine]:8.2f}{each.median[engine]:8.2f}" for engine in Engine)
         print(f"{each.work:20}{seconds}{each.ratio:8.2f}")
