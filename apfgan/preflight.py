@@ -105,7 +105,7 @@ def plan_training(
     """Plan the epochs after `finished`, to the last one or `until`, for a training set of so many `pairs`.
 
     `checkpoints` is the run's folder of checkpoints, which need not exist yet. Training steps are tried for about `probe_seconds`, at least
-    one of the most expensive kind; 0: nothing is tried, memory is counted, and times stay unknown. Of several `processes`, this one tries its
+    two of the most expensive kind; 0: nothing is tried, memory is counted, and times stay unknown. Of several `processes`, this one tries its
     share of a batch alone: what they wait for one another comes on top.
 
     Raises `EnvironmentProblem` when the memory of `device` or the disk is too small, with the settings that help.

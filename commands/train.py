@@ -89,6 +89,7 @@ def train(
     require_precision(chosen.train.precision, backend)
     screen = Screen.open(as_json=as_json, quiet=quiet or not leads(), verbose=verbose)
     open_engine(backend, screen)
+    device = find_device(device)
 
     from apfgan.backend import join, wait
     from apfgan.preflight import describe_plan
@@ -96,14 +97,12 @@ def train(
     from apfgan.training import train as train_run
 
     if plan:
-        ahead = _plan(
-            Run(run), chosen, len(find_pairs(data)), screen, until=until, processes=processes, seconds=plan_seconds, device=find_device(device)
-        )
+        ahead = _plan(Run(run), chosen, len(find_pairs(data)), screen, until=until, processes=processes, seconds=plan_seconds, device=device)
         screen.result(asdict(ahead), describe_plan(ahead, now=datetime.now()))
         return
     opened = Run.create(run, chosen)
     with ExitStack() as held:
-        world, own = held.enter_context(join(find_device(device)))
+        world, own = held.enter_context(join(device))
         company = Company(progress=screen.progress, patience=patience)
         if world.leads:
             held.enter_context(writing(opened, context.obj))
