@@ -36,6 +36,15 @@ def choose_engine(engine: Engine) -> None:
     os.environ[VARIABLE] = engine
 
 
+def require_processes(engine: Engine) -> None:
+    """Raise `UsageError` unless several processes can train one network together on `engine`."""
+    if engine is Engine.jittor:
+        raise UsageError(
+            "Jittor trains in one process: several that train together talk through torch.distributed. "
+            "Leave out --nproc and torchrun, or say --backend pytorch"
+        )
+
+
 def require_precision(precision: str, engine: Engine) -> None:
     """Raise `UsageError` for a precision (`train.precision`) that `engine` does not compute in."""
     if engine is Engine.jittor and precision != "float32":

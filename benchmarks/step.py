@@ -27,8 +27,7 @@ from apfgan.players import Players
 from apfgan.preflight import aligned, painted_batch
 from apfgan.runs import versions
 from apfgan.schedule import plan_epoch
-
-WITHOUT_PERCEPTUAL = ["train.progressive_perceptual=none", "train.perceptual=none"]
+from benchmarks.engines import WITHOUT_PERCEPTUAL
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

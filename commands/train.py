@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from apfgan.engines import Engine, chosen_engine, require_precision
+from apfgan.engines import Engine, chosen_engine, require_precision, require_processes
 from apfgan.errors import UsageError
 from commands.opening import find_device, open_engine, writing
 from commands.options import BackendOption, ClassesOption, DeviceOption, IgnoreOption, JsonOption, QuietOption, RunOption, VerboseOption
@@ -73,11 +73,8 @@ def train(
     from apfgan.launch import launch, launched, leads
     from apfgan.runs import Run
 
-    if backend is Engine.jittor and (processes > 1 or launched()):
-        raise UsageError(
-            "Jittor trains in one process: several that train together talk through torch.distributed. "
-            "Leave out --nproc and torchrun, or say --backend pytorch"
-        )
+    if processes > 1 or launched():
+        require_processes(backend)
     if processes > 1 and not launched():
         raise typer.Exit(launch(command_line(context.obj), processes=processes, restarts=RESTARTS))
     if probe == 1:

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from apfgan.backend.jittor.words import Module
 from apfgan.backend.world import ALONE, World
-from apfgan.errors import UsageError
+from apfgan.engines import Engine, require_processes
 
 Distributed = Module
 """A network."""
@@ -16,7 +16,7 @@ Distributed = Module
 def join(device: str) -> Iterator[tuple[World, str]]:
     """`ALONE`, and `device` as it is; raises `UsageError` under `torchrun`."""
     if "RANK" in os.environ:
-        raise UsageError("processes that train together talk through PyTorch: use --backend pytorch, or start a single process without torchrun")
+        require_processes(Engine.jittor)
     yield ALONE, device
 
 

@@ -48,7 +48,7 @@ class ModuleList(Module):
             setattr(self, str(number), module)
 
     def __len__(self) -> int:
-        return len(list(self.__iter__()))
+        return sum(1 for _ in self)
 
     def __iter__(self) -> Iterator[Any]:
         return (value for value in self.__dict__.values() if isinstance(value, Module))
